@@ -1,0 +1,132 @@
+//! `titanmem inspect`: what one file says of itself, and whether all of it is whole.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use titans_store::{ChoiceRecord, FileSummary, Limits, SectionSummary};
+
+use crate::{Format, Outcome, to_json};
+
+pub(crate) fn run(path: &Path, format: Format) -> Outcome {
+    let limits = Limits::default();
+    let bytes = match read(path, &limits) {
+        Ok(bytes) => bytes,
+        Err(error) => return Outcome::error(format!("cannot read {}: {error}", path.display())),
+    };
+    let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let summary = match titans_store::inspect(&bytes) {
+        Ok(summary) => summary,
+        Err(error) => return Outcome::error(in_file(&error)),
+    };
+    let text = match format {
+        Format::Text => describe(&summary),
+        Format::Json => match to_json(&summary) {
+            Ok(text) => text,
+            Err(error) => return Outcome::error(in_file(&error)),
+        },
+    };
+    // The summary unpacks nothing; what lies inside the sections is checked here.
+    let damage = titans_store::decode(&bytes, &limits).err();
+    Outcome {
+        text,
+        errors: damage.iter().map(|error| in_file(error)).collect(),
+    }
+}
+
+/// One byte past the limit is enough for the reader to refuse the file.
+fn read(path: &Path, limits: &Limits) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = limits.max_file_bytes.saturating_add(1);
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn describe(summary: &FileSummary) -> String {
+    let (major, minor) = summary.version;
+    let parent = summary
+        .parent_sequence
+        .map_or("none".to_owned(), |parent| parent.to_string());
+    let model = &summary.model;
+    let choices = [
+        &model.architecture,
+        &model.attentional_bias,
+        &model.retention_gate,
+        &model.learning_algorithm,
+    ];
+    let choices = choices.map(choice).join(", ");
+    let mut lines = vec![
+        (
+            "format",
+            format!("{major}.{minor}, written by {}", summary.writer),
+        ),
+        ("shard", summary.shard.clone()),
+        (
+            "generation",
+            format!(
+                "{}, parent {parent}, writer epoch {}",
+                summary.sequence, summary.writer_epoch
+            ),
+        ),
+        ("model", format!("{}: {choices}", model.preset)),
+        ("weights", summary.param_count.to_string()),
+        (
+            "tokens",
+            format!(
+                "{} seen, {} written, last chunk {}",
+                summary.tokens_seen, summary.tokens_written, summary.last_chunk_id
+            ),
+        ),
+        ("created", format!("{} s since 1970", summary.created_unix)),
+        ("file", format!("{} bytes", summary.file_bytes)),
+        ("digest", summary.digest.clone()),
+    ];
+    if let Some(recall) = &summary.recall {
+        let text = format!("{} of {} ({})", recall.score, recall.n, recall.probe_id);
+        lines.push(("recall", text));
+    }
+    if let Some(left) = summary.rolled_back_from {
+        lines.push(("rollback", format!("from generation {left}")));
+    }
+    let mut text = String::new();
+    for (name, value) in lines {
+        let _ = writeln!(text, "{name:<11}{value}");
+    }
+    let _ = writeln!(
+        text,
+        "{:<11}{:<8}{:>12}{:>12}  tensor",
+        "section", "codec", "stored", "raw"
+    );
+    for section in &summary.sections {
+        let _ = writeln!(text, "{}", row(section));
+    }
+    text
+}
+
+fn choice(choice: &ChoiceRecord) -> String {
+    let params = choice
+        .params
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let params = params.collect::<Vec<_>>().join(" ");
+    match params.is_empty() {
+        true => choice.name.clone(),
+        false => format!("{} ({params})", choice.name),
+    }
+}
+
+fn row(section: &SectionSummary) -> String {
+    let tensor = section.tensor.as_ref().map(|tensor| {
+        let (role, name, shape) = (tensor.role, &tensor.name, &tensor.shape);
+        format!("  {role} {name:?} {shape:?}")
+    });
+    format!(
+        "{:<11}{:<8}{:>12}{:>12}{}",
+        section.kind,
+        section.codec,
+        section.stored_bytes,
+        section.raw_bytes,
+        tensor.unwrap_or_default()
+    )
+}

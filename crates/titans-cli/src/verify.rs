@@ -1,0 +1,112 @@
+//! `titanmem verify`: every generation of every memory below a folder.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use titans_store::{FileVerdict, Generation, Limits, verify_dir};
+
+use crate::{Format, Outcome, to_json};
+
+/// Folders below the one given. Memories lie two or three deep; deeper is a mistake.
+const MAX_DEPTH: usize = 8;
+/// The sub-folder in which a memory keeps files that are known to be damaged.
+const QUARANTINE: &str = "quarantine";
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    folders: usize,
+    files: usize,
+    damaged: usize,
+    verdicts: Vec<Verdict>,
+}
+
+#[derive(Debug, Serialize)]
+struct Verdict {
+    path: String,
+    generation: u64,
+    file_bytes: Option<u64>,
+    /// Absent when the file is whole.
+    problem: Option<String>,
+}
+
+pub(crate) fn run(dir: &Path, format: Format) -> Outcome {
+    let mut folders = Vec::new();
+    if let Err(error) = find_memories(dir, MAX_DEPTH, &mut folders) {
+        return Outcome::error(format!("cannot list {}: {error}", dir.display()));
+    }
+    if folders.is_empty() {
+        return Outcome::error(format!("there is no memory in {}", dir.display()));
+    }
+    let mut report = Report::default();
+    let mut errors = Vec::new();
+    for folder in folders {
+        match verify_dir(&folder, &Limits::default()) {
+            Ok(verdicts) => report.add(verdicts, &mut errors),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    let text = match format {
+        Format::Text => report.to_text(),
+        Format::Json => to_json(&report).unwrap_or_else(|error| {
+            errors.push(error.to_string());
+            String::new()
+        }),
+    };
+    Outcome { text, errors }
+}
+
+/// Collects the folders that hold a lock or a generation, in the order of their names.
+fn find_memories(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut is_memory = false;
+    let mut below = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let file_type = entry.file_type()?;
+        if file_type.is_dir() && name != QUARANTINE {
+            below.push(entry.path());
+        } else if file_type.is_file() {
+            is_memory |= name == "LOCK" || Generation::from_file_name(&name).is_some();
+        }
+    }
+    if is_memory {
+        found.push(dir.to_owned());
+    }
+    if depth > 0 {
+        below.sort();
+        for dir in below {
+            find_memories(&dir, depth - 1, found)?;
+        }
+    }
+    Ok(())
+}
+
+impl Report {
+    fn add(&mut self, verdicts: Vec<FileVerdict>, errors: &mut Vec<String>) {
+        self.folders += 1;
+        self.files += verdicts.len();
+        for verdict in verdicts {
+            let path = verdict.path.display().to_string();
+            let problem = verdict.problem.map(|error| error.cause().to_string());
+            if let Some(problem) = &problem {
+                self.damaged += 1;
+                errors.push(format!("{path}: {problem}"));
+            }
+            self.verdicts.push(Verdict {
+                path,
+                generation: verdict.generation.number(),
+                file_bytes: verdict.file_bytes,
+                problem,
+            });
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let (folders, files, damaged) = (self.folders, self.files, self.damaged);
+        let memories = if folders == 1 { "memory" } else { "memories" };
+        format!("{folders} {memories}, {files} files, {damaged} damaged\n")
+    }
+}

@@ -1,0 +1,89 @@
+//! Every way a configuration can be wrong.
+
+use thiserror::Error;
+
+/// Why a memory cannot be built from a configuration.
+///
+/// Construction is the only fallible step of this crate: once a memory exists,
+/// reading and writing cannot fail.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A size that must be at least one is zero.
+    #[error("{name} must be at least 1")]
+    Zero {
+        /// Which size.
+        name: &'static str,
+    },
+    /// A number lies outside the range in which the equations hold.
+    #[error("{name} is {value}, expected {expected}")]
+    OutOfRange {
+        /// Which number.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+        /// What would be accepted, in words.
+        expected: &'static str,
+    },
+    /// A preset name that this build does not have.
+    #[error("unknown preset {name:?}; this build knows {known}")]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// Comma-separated names that exist.
+        known: String,
+    },
+    /// One of the four choices has a name that this build does not have.
+    #[error("unknown {choice} {name:?}; this build knows {known}")]
+    UnknownChoice {
+        /// Which of the four choices.
+        choice: &'static str,
+        /// What was asked for.
+        name: String,
+        /// Comma-separated names that exist.
+        known: String,
+    },
+    /// A choice is known, but a parameter is missing, unknown or out of range.
+    #[error("{choice} {name:?} does not take these parameters: {params}")]
+    Params {
+        /// Which of the four choices.
+        choice: &'static str,
+        /// Its name.
+        name: String,
+        /// The parameters as given.
+        params: String,
+    },
+    /// The requested device is not there.
+    #[error("no {device} device: {reason}")]
+    NoDevice {
+        /// Which device was asked for.
+        device: String,
+        /// Why it cannot be had.
+        reason: String,
+    },
+}
+
+/// `Ok` when `value` is at least one.
+pub(crate) fn at_least_one(name: &'static str, value: usize) -> Result<(), ConfigError> {
+    if value == 0 {
+        return Err(ConfigError::Zero { name });
+    }
+    Ok(())
+}
+
+/// `Ok` when `value` is finite and `holds`.
+pub(crate) fn in_range(
+    name: &'static str,
+    value: f32,
+    expected: &'static str,
+    holds: impl Fn(f32) -> bool,
+) -> Result<(), ConfigError> {
+    if value.is_finite() && holds(value) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange {
+        name,
+        value: f64::from(value),
+        expected,
+    })
+}

@@ -1,0 +1,151 @@
+//! The default: selection, read and write as loops over rows in host memory.
+//!
+//! A write touches k rows of `value_dim` numbers: 64 x 64 in the default memory, 16 kB,
+//! and as many multiply-adds to read and to write. As tensor operations the same token
+//! costs a dozen allocations and, densely, 128 times the arithmetic. On a device other
+//! than the CPU the weights come to the host and go back once per call.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::{ActiveChannels, MemoryOps, WriteRule, Written, top_k_into};
+
+/// Operations in host memory; the fast path of the CPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostOps;
+
+impl MemoryOps for HostOps {
+    fn activate(&self, activations: Tensor<2>, active: usize) -> ActiveChannels {
+        let [tokens, channels] = activations.dims();
+        let device = activations.device();
+        let activations = host_floats(activations);
+
+        let mut indices = Vec::with_capacity(tokens * active);
+        let mut features = Vec::with_capacity(tokens * active);
+        let mut selected = Vec::new();
+        for row in activations.chunks_exact(channels) {
+            top_k_into(row, active, &mut selected);
+            let energy: f32 = selected.iter().map(|(_, a)| a.max(0.0).powi(2)).sum();
+            let scale = if energy > 0.0 {
+                energy.sqrt().recip()
+            } else {
+                0.0
+            };
+            for &(channel, activation) in &selected {
+                indices.push(channel as i32);
+                features.push(activation.max(0.0) * scale);
+            }
+        }
+        ActiveChannels {
+            indices: Tensor::from_data(TensorData::new(indices, [tokens, active]), &device),
+            features: Tensor::from_data(TensorData::new(features, [tokens, active]), &device),
+        }
+    }
+
+    fn read(&self, weights: &Tensor<2>, active: &ActiveChannels) -> Tensor<2> {
+        let [_, value_dim] = weights.dims();
+        let [tokens, per_token] = active.features.dims();
+        // Gathered on the device: a query needs k rows, not a copy of the memory.
+        let rows = weights
+            .clone()
+            .select(0, active.indices.clone().reshape([tokens * per_token]))
+            .reshape([tokens, per_token, value_dim]);
+        let features = active.features.clone().reshape([tokens, 1, per_token]);
+        features.matmul(rows).reshape([tokens, value_dim])
+    }
+
+    fn write(
+        &self,
+        weights: Tensor<2>,
+        smoothed_surprise: f32,
+        active: &ActiveChannels,
+        values: Tensor<2>,
+        rule: &WriteRule,
+    ) -> Written {
+        let [channels, value_dim] = weights.dims();
+        let [tokens, per_token] = active.features.dims();
+        let device = weights.device();
+        let mut rows = host_floats(weights);
+        let indices = host_channels(&active.indices);
+        let features = host_floats(active.features.clone());
+        let values = host_floats(values);
+
+        let mut smoothed = smoothed_surprise;
+        let mut surprise = Vec::with_capacity(tokens);
+        let mut tokens_written = 0;
+        let mut touched = vec![false; channels];
+        let mut error = vec![0.0; value_dim];
+        for (token, value) in values.chunks_exact(value_dim).enumerate() {
+            let span = token * per_token..(token + 1) * per_token;
+            let (indices, features) = (&indices[span.clone()], &features[span]);
+
+            predict(&rows, indices, features, &mut error);
+            for (error, value) in error.iter_mut().zip(value) {
+                *error = value - *error;
+            }
+            let relative = relative_norm(&error, value);
+            surprise.push(relative);
+            smoothed =
+                rule.step.momentum_decay * smoothed + (1.0 - rule.step.momentum_decay) * relative;
+
+            let has_features = features.iter().any(|feature| *feature > 0.0);
+            if relative > rule.step.surprise_threshold && has_features {
+                tokens_written += 1;
+                let kept = rule.retention_gate.retention(smoothed);
+                for (&channel, &feature) in indices.iter().zip(features) {
+                    if feature == 0.0 {
+                        continue;
+                    }
+                    touched[channel] = true;
+                    // Features have unit energy, so the normalised step is the step itself.
+                    let gain = rule.step.step_size * feature;
+                    let row = &mut rows[channel * value_dim..][..value_dim];
+                    for (weight, error) in row.iter_mut().zip(&error) {
+                        *weight = kept * *weight + gain * error;
+                    }
+                }
+            }
+        }
+        Written {
+            weights: Tensor::from_data(TensorData::new(rows, [channels, value_dim]), &device),
+            smoothed_surprise: smoothed,
+            surprise,
+            tokens_written,
+            touched_channels: (0..).zip(touched).filter(|t| t.1).map(|t| t.0).collect(),
+        }
+    }
+}
+
+/// `prediction = sum over active channels of feature * row`.
+fn predict(rows: &[f32], indices: &[usize], features: &[f32], prediction: &mut [f32]) {
+    prediction.fill(0.0);
+    for (&channel, &feature) in indices.iter().zip(features) {
+        let row = &rows[channel * prediction.len()..][..prediction.len()];
+        for (sum, weight) in prediction.iter_mut().zip(row) {
+            *sum += feature * weight;
+        }
+    }
+}
+
+/// `||error|| / ||value||`; a zero value counts as the smallest normal norm.
+fn relative_norm(error: &[f32], value: &[f32]) -> f32 {
+    let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
+    norm(error) / norm(value).max(f32::MIN_POSITIVE)
+}
+
+pub(crate) fn host_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor
+        .into_data_as::<f32>()
+        .try_into_vec::<f32>()
+        .expect("the data was just converted to f32")
+}
+
+pub(super) fn host_channels(indices: &Tensor<2, Int>) -> Vec<usize> {
+    let indices: Vec<i32> = indices
+        .to_data_as::<i32>()
+        .try_into_vec::<i32>()
+        .expect("the data was just converted to i32");
+    indices
+        .into_iter()
+        .map(|channel| channel as usize)
+        .collect()
+}

@@ -1,0 +1,89 @@
+//! The operations of a sparse memory that may have a faster form elsewhere.
+//!
+//! [`TensorOps`] is the reference: the equations, token by token, on dense tensors.
+//! [`HostOps`] is what runs by default. A GPU crate adds its own [`MemoryOps`]; a test
+//! holds every implementation against the reference.
+
+mod host;
+mod tensor;
+mod top_k;
+
+pub use host::HostOps;
+pub use tensor::TensorOps;
+pub use top_k::top_k_into;
+
+pub(crate) use host::host_floats;
+
+use std::fmt::Debug;
+
+use burn::tensor::{Int, Tensor};
+
+use crate::miras::{NormalisedStep, RetentionGate};
+
+/// The active channels of some tokens.
+#[derive(Clone, Debug)]
+pub struct ActiveChannels {
+    /// `[tokens, active]`, ascending in each row.
+    pub indices: Tensor<2, Int>,
+    /// `[tokens, active]`, unit energy in each row, or all zero where no activation was
+    /// positive.
+    pub features: Tensor<2>,
+}
+
+/// What decides whether and how a token is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WriteRule {
+    /// The gate and the step.
+    pub step: NormalisedStep,
+    /// What the written coordinates keep.
+    pub retention_gate: RetentionGate,
+}
+
+/// The result of a write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// `[channels, value_dim]`.
+    pub weights: Tensor<2>,
+    /// Smoothed surprise after the last token.
+    pub smoothed_surprise: f32,
+    /// Relative error of each token before its own write.
+    pub surprise: Vec<f32>,
+    /// How many tokens were written.
+    pub tokens_written: usize,
+    /// Rows of the weights that changed, ascending.
+    pub touched_channels: Vec<u32>,
+}
+
+/// Channel selection, sparse read and gated write.
+///
+/// Object-safe, so that a memory holds `Arc<dyn MemoryOps>` and a device picks its own.
+pub trait MemoryOps: Debug + Send + Sync {
+    /// Keeps the `active` largest activations of each token, ties by index, rectified and
+    /// scaled to unit energy.
+    ///
+    /// # Shapes
+    /// - `activations`: `[tokens, channels]`
+    fn activate(&self, activations: Tensor<2>, active: usize) -> ActiveChannels;
+
+    /// `prediction = features @ weights` over the active channels.
+    ///
+    /// # Shapes
+    /// - `weights`: `[channels, value_dim]`
+    /// - returns: `[tokens, value_dim]`
+    fn read(&self, weights: &Tensor<2>, active: &ActiveChannels) -> Tensor<2>;
+
+    /// Writes the tokens one after the other, each against the weights that the one
+    /// before it left.
+    ///
+    /// # Shapes
+    /// - `weights`: `[channels, value_dim]`
+    /// - `values`: `[tokens, value_dim]`
+    fn write(
+        &self,
+        weights: Tensor<2>,
+        smoothed_surprise: f32,
+        active: &ActiveChannels,
+        values: Tensor<2>,
+        rule: &WriteRule,
+    ) -> Written;
+}

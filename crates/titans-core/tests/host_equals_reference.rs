@@ -1,0 +1,130 @@
+//! The fast path and the reference agree: what is read, what is written, what is touched.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Distribution, Tensor};
+use titans_core::{
+    HostOps, LearningAlgorithm, MemoryArchitecture, MemoryConfig, NeuralMemory, NormalisedStep,
+    Preset, RetentionGate, SparseChannelMlp, SurpriseSigmoid, TensorOps,
+};
+
+/// f32 sums in another order: 2^-24 relative per term, a few hundred terms.
+const TOLERANCE: f32 = 2e-5;
+
+fn config(
+    channels: usize,
+    active_channels: usize,
+    key_dim: usize,
+    value_dim: usize,
+) -> MemoryConfig {
+    let mut config = Preset::Sparse.config();
+    config.key_dim = key_dim;
+    config.value_dim = value_dim;
+    config.seed = 11;
+    config.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
+        channels,
+        active_channels,
+    });
+    config
+}
+
+fn pair(config: MemoryConfig) -> (NeuralMemory, NeuralMemory) {
+    let device = Device::flex();
+    (
+        NeuralMemory::with_ops(config, &device, Arc::new(HostOps)).expect("valid"),
+        NeuralMemory::with_ops(config, &device, Arc::new(TensorOps)).expect("valid"),
+    )
+}
+
+fn random(tokens: usize, width: usize) -> Tensor<2> {
+    Tensor::random(
+        [tokens, width],
+        Distribution::Normal(0.0, 1.0),
+        &Device::flex(),
+    )
+}
+
+fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    left.iter()
+        .zip(right)
+        .map(|(l, r)| (l - r).abs())
+        .fold(0.0, f32::max)
+}
+
+fn check(config: MemoryConfig, tokens: usize) {
+    let (host, reference) = pair(config);
+    let mut host_state = host.initial_state();
+    let mut reference_state = reference.initial_state();
+    // A second pass over the same keys meets what the first one wrote.
+    let keys = random(tokens, config.key_dim);
+    for pass in 0..2 {
+        let values = random(tokens, config.value_dim);
+        let host_report = host.write(&mut host_state, keys.clone(), values.clone());
+        let reference_report = reference.write(&mut reference_state, keys.clone(), values);
+        assert_eq!(host_report.tokens_written, reference_report.tokens_written);
+        assert_eq!(
+            host_report.touched_channels,
+            reference_report.touched_channels
+        );
+        let surprise = largest_difference(&host_report.surprise, &reference_report.surprise);
+        assert!(
+            surprise < TOLERANCE,
+            "surprise differs by {surprise} in pass {pass}"
+        );
+    }
+    let weights = largest_difference(&host_state.host_weights(), &reference_state.host_weights());
+    assert!(weights < TOLERANCE, "weights differ by {weights}");
+    assert!((host_state.smoothed_surprise - reference_state.smoothed_surprise).abs() < TOLERANCE);
+    assert_eq!(host_state.tokens_written, reference_state.tokens_written);
+
+    let queries = random(tokens, config.key_dim);
+    let recalled: Vec<f32> = host
+        .read(&host_state, queries.clone())
+        .to_data_as::<f32>()
+        .try_to_vec()
+        .expect("f32");
+    let expected: Vec<f32> = reference
+        .read(&reference_state, queries)
+        .to_data_as::<f32>()
+        .try_to_vec()
+        .expect("f32");
+    let read = largest_difference(&recalled, &expected);
+    assert!(read < TOLERANCE, "reads differ by {read}");
+}
+
+#[test]
+fn odd_and_prime_sizes() {
+    Device::flex().seed(3);
+    check(config(97, 7, 13, 5), 31);
+    check(config(64, 64, 8, 8), 17);
+    check(config(1, 1, 1, 1), 3);
+    check(config(301, 1, 6, 3), 1);
+}
+
+#[test]
+fn more_tokens_than_one_block_of_activations() {
+    Device::flex().seed(4);
+    check(config(67, 5, 8, 4), 263);
+}
+
+#[test]
+fn every_retention_gate_and_a_partial_step() {
+    Device::flex().seed(5);
+    for retention_gate in [
+        RetentionGate::None,
+        RetentionGate::SurpriseSigmoid(SurpriseSigmoid {
+            gain: 0.8,
+            offset: 0.2,
+        }),
+    ] {
+        let mut config = config(53, 11, 9, 7);
+        config.miras.retention_gate = retention_gate;
+        config.miras.learning_algorithm = LearningAlgorithm::NormalisedStep(NormalisedStep {
+            step_size: 0.4,
+            surprise_threshold: 0.9,
+            momentum_decay: 0.5,
+        });
+        check(config, 29);
+    }
+}

@@ -1,0 +1,183 @@
+//! What every memory obeys, whatever its sizes.
+
+use burn::tensor::{Device, Distribution, Tensor};
+use titans_core::{
+    MemoryArchitecture, MemoryConfig, MemoryState, NeuralMemory, Preset, SparseChannelMlp,
+};
+
+fn config() -> MemoryConfig {
+    let mut config = Preset::Sparse.config();
+    config.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
+        channels: 512,
+        active_channels: 13,
+    });
+    config
+}
+
+fn memory() -> NeuralMemory {
+    NeuralMemory::new(config(), &Device::flex()).expect("valid")
+}
+
+fn random(tokens: usize) -> Tensor<2> {
+    Tensor::random(
+        [tokens, 64],
+        Distribution::Normal(0.0, 1.0),
+        &Device::flex(),
+    )
+}
+
+fn recalled(memory: &NeuralMemory, state: &MemoryState, key: Tensor<2>) -> Vec<f32> {
+    memory
+        .read(state, key)
+        .to_data_as::<f32>()
+        .try_to_vec()
+        .expect("f32")
+}
+
+#[test]
+fn pieces_equal_the_whole() {
+    Device::flex().seed(1);
+    let memory = memory();
+    let (keys, values) = (random(300), random(300));
+    let mut whole = memory.initial_state();
+    memory.write(&mut whole, keys.clone(), values.clone());
+
+    for pieces in [
+        vec![300],
+        vec![1, 299],
+        vec![0, 127, 2, 171],
+        vec![128, 128, 44],
+    ] {
+        let mut state = memory.initial_state();
+        let mut start = 0;
+        for piece in pieces {
+            let span = start..start + piece;
+            memory.write(
+                &mut state,
+                keys.clone().slice([span.clone()]),
+                values.clone().slice([span]),
+            );
+            start += piece;
+        }
+        assert_eq!(state.tokens_seen, whole.tokens_seen);
+        assert_eq!(state.tokens_written, whole.tokens_written);
+        let apart = state
+            .host_weights()
+            .iter()
+            .zip(whole.host_weights())
+            .map(|(piecewise, whole)| (piecewise - whole).abs())
+            .fold(0.0, f32::max);
+        assert!(apart < 1e-5, "pieces differ from the whole by {apart}");
+    }
+}
+
+#[test]
+fn a_known_association_leaves_the_weights_bit_for_bit() {
+    Device::flex().seed(2);
+    let memory = memory();
+    let (key, value) = (random(1), random(1));
+    let mut state = memory.initial_state();
+    assert_eq!(
+        memory
+            .write(&mut state, key.clone(), value.clone())
+            .tokens_written,
+        1
+    );
+    let before = state.host_weights();
+
+    let report = memory.write(&mut state, key, value);
+    assert_eq!(report.tokens_written, 0);
+    assert!(report.touched_channels.is_empty());
+    assert_eq!(state.host_weights(), before);
+}
+
+#[test]
+fn only_touched_rows_change() {
+    Device::flex().seed(3);
+    let memory = memory();
+    let mut state = memory.initial_state();
+    memory.write(&mut state, random(40), random(40));
+    let before = state.host_weights();
+
+    let report = memory.write(&mut state, random(3), random(3));
+    assert!(!report.touched_channels.is_empty());
+    for (channel, (old, new)) in before
+        .chunks(64)
+        .zip(state.host_weights().chunks(64))
+        .enumerate()
+    {
+        if !report.touched_channels.contains(&(channel as u32)) {
+            assert_eq!(old, new, "row {channel} changed without being reported");
+        }
+    }
+}
+
+#[test]
+fn no_tokens_change_nothing_and_read_nothing() {
+    let memory = memory();
+    let mut state = memory.initial_state();
+    let empty = Tensor::<2>::zeros([0, 64], &Device::flex());
+    assert_eq!(
+        memory.write(&mut state, empty.clone(), empty.clone()),
+        Default::default()
+    );
+    assert_eq!(state.tokens_seen, 0);
+    assert_eq!(memory.read(&state, empty).dims(), [0, 64]);
+}
+
+#[test]
+fn a_zero_key_is_never_written() {
+    let memory = memory();
+    let mut state = memory.initial_state();
+    let report = memory.write(
+        &mut state,
+        Tensor::zeros([1, 64], &Device::flex()),
+        random(1),
+    );
+    assert_eq!(report.tokens_written, 0);
+    assert!(
+        recalled(&memory, &state, random(1))
+            .iter()
+            .all(|x| *x == 0.0)
+    );
+}
+
+#[test]
+fn the_frozen_parameters_hang_on_the_seed_alone() {
+    let mut other = config();
+    other.seed = 1;
+    let device = Device::flex();
+    let first = memory().frozen_parameters();
+    assert_eq!(first, memory().frozen_parameters());
+    assert_ne!(
+        first,
+        NeuralMemory::new(other, &device)
+            .expect("valid")
+            .frozen_parameters()
+    );
+    // Pinned: a file written by one release must be readable by the next.
+    assert_eq!(first[..3], PINNED);
+}
+
+/// The first three entries for seed 0 and key_dim 64.
+const PINNED: [f32; 3] = [0.066_985_816, 0.090_532_295, 0.099_536_56];
+
+#[test]
+#[should_panic(expected = "keys are [2, 63], expected [2, 64]")]
+fn a_wrong_width_names_both_shapes() {
+    let device = Device::flex();
+    let memory = memory();
+    memory.write(
+        &mut memory.initial_state(),
+        Tensor::zeros([2, 63], &device),
+        Tensor::zeros([2, 64], &device),
+    );
+}
+
+#[test]
+fn an_impossible_configuration_names_the_number() {
+    let mut config = config();
+    config.key_dim = 0;
+    let error = NeuralMemory::new(config, &Device::flex()).unwrap_err();
+    assert_eq!(error.to_string(), "key_dim must be at least 1");
+}

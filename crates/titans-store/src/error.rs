@@ -1,0 +1,335 @@
+//! Every way a file or a folder of files can be refused.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::image::ShardId;
+use crate::store::Generation;
+
+/// Why a memory could not be written, read or trusted.
+///
+/// Errors about bytes say where in the file they arose (`offset`, counted from its first
+/// byte) and, where there is one, which row of the section table they belong to
+/// (`section`). [`StoreError::InFile`] adds the path.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// An error about one file, with its path.
+    #[error("{}: {source}", .path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<StoreError>,
+    },
+    /// The operating system refused an operation.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file does not begin with the magic bytes of this format.
+    #[error("not a titanmem file: expected magic {expected}, found {found}")]
+    NotTitanmem {
+        /// The magic bytes in hexadecimal.
+        expected: String,
+        /// The first bytes of the file in hexadecimal.
+        found: String,
+    },
+    /// The file is shorter than the smallest possible one.
+    #[error("file is {found} bytes, expected at least {expected}")]
+    TooShort {
+        /// Bytes that every file has.
+        expected: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// The file was written by a later, incompatible version of the format.
+    #[error("format version {found} is newer than this build reads ({expected})")]
+    UnknownMajor {
+        /// The major version this build reads.
+        expected: u16,
+        /// The major version of the file.
+        found: u16,
+    },
+    /// The file uses a feature without which it cannot be understood.
+    #[error("file needs features that this build lacks (bits {found:#010x})")]
+    UnknownFeature {
+        /// The feature bits this build does not know.
+        found: u32,
+    },
+    /// A field holds a code that this version does not define.
+    #[error("{field} at byte {offset} has the undefined value {found}")]
+    UnknownCode {
+        /// Which field.
+        field: &'static str,
+        /// Where it lies.
+        offset: u64,
+        /// What it holds.
+        found: u64,
+    },
+    /// A required section is of a kind that this build does not know.
+    #[error("section {section} at byte {offset} has the unknown kind {found} and is not optional")]
+    UnknownSection {
+        /// Row of the section table.
+        section: usize,
+        /// Where the section lies.
+        offset: u64,
+        /// Its kind.
+        found: u16,
+    },
+    /// Bytes that must be zero are not.
+    #[error("{field} at byte {offset} must be zero")]
+    NotZero {
+        /// What the bytes are.
+        field: &'static str,
+        /// Where they begin.
+        offset: u64,
+    },
+    /// A length is not what the rest of the file implies.
+    #[error("{field} at byte {offset} is {found}, expected {expected}")]
+    Mismatch {
+        /// Which field.
+        field: &'static str,
+        /// Where it lies.
+        offset: u64,
+        /// What the rest of the file implies.
+        expected: u64,
+        /// What it holds.
+        found: u64,
+    },
+    /// A number exceeds what this reader accepts.
+    #[error("{field} is {found}, the limit is {limit}")]
+    Limit {
+        /// Which number.
+        field: &'static str,
+        /// The largest accepted value.
+        limit: u64,
+        /// What was found.
+        found: u64,
+    },
+    /// A checksum does not match its bytes.
+    #[error("checksum of {section} at byte {offset} is {found:#010x}, expected {expected:#010x}")]
+    Checksum {
+        /// What was checked.
+        section: String,
+        /// Where it lies.
+        offset: u64,
+        /// The recorded checksum.
+        expected: u32,
+        /// The checksum of the bytes.
+        found: u32,
+    },
+    /// The digest of the whole file does not match its bytes.
+    #[error("digest of the file is {found}, expected {expected}")]
+    Digest {
+        /// The recorded digest in hexadecimal.
+        expected: String,
+        /// The digest of the bytes in hexadecimal.
+        found: String,
+    },
+    /// A section does not begin where the one before it ends.
+    #[error("section {section} begins at byte {found}, expected {expected}")]
+    Misplaced {
+        /// Row of the section table.
+        section: usize,
+        /// The only offset that leaves neither hole nor overlap.
+        expected: u64,
+        /// The recorded offset.
+        found: u64,
+    },
+    /// The header is not the MessagePack map it must be.
+    #[error("header is malformed: {source}")]
+    HeaderEncoding {
+        /// What the MessagePack reader said.
+        source: rmp_serde::decode::Error,
+    },
+    /// The header could not be put into MessagePack.
+    #[error("header cannot be encoded: {source}")]
+    HeaderUnwritable {
+        /// What the MessagePack writer said.
+        source: rmp_serde::encode::Error,
+    },
+    /// A header field breaks a rule, on the way in or on the way out.
+    #[error("header field {field} is {found}, expected {expected}")]
+    HeaderField {
+        /// Which field.
+        field: &'static str,
+        /// The rule in words.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// A compressed section is not the single plain frame it must be.
+    #[error("compressed section {section} at byte {offset}: {reason}")]
+    Frame {
+        /// Row of the section table.
+        section: usize,
+        /// Where the section lies.
+        offset: u64,
+        /// Which rule it breaks.
+        reason: String,
+    },
+    /// The coordinates of a sparse tensor are not strictly increasing, in range and canonical.
+    #[error("coordinates of section {section} at byte {offset}: {reason}")]
+    Coordinates {
+        /// Row of the section table.
+        section: usize,
+        /// Where the section lies.
+        offset: u64,
+        /// Which rule they break.
+        reason: &'static str,
+    },
+    /// A number is NaN or infinite.
+    #[error("{field} holds {found} at index {index}, expected finite numbers")]
+    NotFinite {
+        /// Tensor or header field.
+        field: String,
+        /// Position inside it.
+        index: u64,
+        /// The number.
+        found: f64,
+    },
+    /// Bytes just written do not read back as the image they came from.
+    #[error("encoded bytes do not decode to the image they came from: {field} differs")]
+    SelfCheck {
+        /// What differs.
+        field: String,
+    },
+    /// The file belongs to another shard.
+    #[error("file belongs to shard {found}, expected {expected}")]
+    WrongShard {
+        /// The shard asked for.
+        expected: ShardId,
+        /// The shard in the file.
+        found: ShardId,
+    },
+    /// The number inside the file is not the number in its name.
+    #[error("file says generation {found}, its name says {expected}")]
+    WrongSequence {
+        /// The number in the name.
+        expected: Generation,
+        /// The number in the file.
+        found: Generation,
+    },
+    /// Another store, in this process or another, is open on the folder.
+    #[error("{} is held by another writer", .path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The folder can be written by other users of the machine.
+    #[error("{} can be written by other users (mode {mode:04o})", .path.display())]
+    OpenToOthers {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The newest generation uses features that this build can read but not write.
+    #[error("{} may only be read: its newest file has write features {found:#010x}", .path.display())]
+    ReadOnly {
+        /// The folder.
+        path: PathBuf,
+        /// The feature bits this build does not know.
+        found: u32,
+    },
+    /// A generation appeared that this store did not write, so it is no longer the only writer.
+    #[error("generation {found} appeared beside the next one of this writer ({expected})")]
+    Overtaken {
+        /// The generation this store was about to write.
+        expected: Generation,
+        /// The generation found in the folder.
+        found: Generation,
+    },
+    /// The folder holds no such generation.
+    #[error("there is no generation {generation} in {}", .path.display())]
+    NoSuchGeneration {
+        /// The generation asked for.
+        generation: Generation,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file has its name, but the folder could not be flushed: a power loss may undo it.
+    #[error("{} is written but not durable: {source}", .path.display())]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// The same error with the path of the file it is about.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::InFile { .. } | Self::Io { .. } => self,
+            other => Self::InFile {
+                path: path.to_owned(),
+                source: Box::new(other),
+            },
+        }
+    }
+
+    /// The error without the path that [`StoreError::InFile`] adds.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::InFile { source, .. } => source.cause(),
+            other => other,
+        }
+    }
+
+    /// Whether the bytes are bad, so that an older generation should take their place.
+    ///
+    /// A file that is merely too new, too large for this host or another shard's is not
+    /// damaged: falling back from it would silently lose what it holds. Undefined codes
+    /// count as too new, because they are only reached once the checksums match.
+    pub fn is_damage(&self) -> bool {
+        match self.cause() {
+            Self::Io { source, .. } => source.raw_os_error() == Some(EIO),
+            Self::NotTitanmem { .. }
+            | Self::TooShort { .. }
+            | Self::NotZero { .. }
+            | Self::Mismatch { .. }
+            | Self::Checksum { .. }
+            | Self::Digest { .. }
+            | Self::Misplaced { .. }
+            | Self::HeaderEncoding { .. }
+            | Self::HeaderField { .. }
+            | Self::Frame { .. }
+            | Self::Coordinates { .. }
+            | Self::NotFinite { .. }
+            | Self::WrongSequence { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the disk or the quota is full.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        match self.cause() {
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether a file was not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        match self.cause() {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
+/// The number of "input/output error", the same on every Unix.
+const EIO: i32 = 5;

@@ -1,0 +1,58 @@
+//! The one door to the disk.
+//!
+//! Everything the store asks of a file system is in [`Storage`], one method per step that can
+//! fail or be lost by itself. So a test can stand in for the disk and fail each step in turn.
+
+mod disk;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+pub use disk::DiskStorage;
+
+/// One folder, seen as names. A name may carry one sub-folder in front: `quarantine/x`.
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// The folder, for messages.
+    fn path(&self) -> &Path;
+
+    /// Takes the exclusive lock on the file `name`, creating it if needed. `false` when
+    /// another storage holds it. The lock lasts as long as the storage.
+    fn try_lock(&mut self, name: &str) -> io::Result<bool>;
+
+    /// The names of the regular files in the sub-folder `folder`, or in the folder itself
+    /// when that is empty. An absent sub-folder has none.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// At most the first `max_bytes` of a regular file; symbolic links are not followed.
+    fn read(&self, name: &str, max_bytes: u64) -> io::Result<Vec<u8>>;
+
+    /// Creates a file that must not exist, readable by its owner only, with room for `len`
+    /// bytes set aside.
+    fn create(&self, name: &str, len: u64) -> io::Result<Box<dyn StorageFile>>;
+
+    /// Renames a file within the folder; fails when the new name is taken.
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Gives a file a second name; fails when that is taken.
+    fn link(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Creates a sub-folder, readable by its owner only, unless it exists.
+    fn make_folder(&self, name: &str) -> io::Result<()>;
+
+    /// Flushes the names in the folder to the device.
+    fn sync_folder(&self) -> io::Result<()>;
+}
+
+/// A file being written.
+pub trait StorageFile {
+    /// Appends all of `bytes`.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Flushes the contents to the device. After a failure the file must be given up: the
+    /// kernel may have dropped the bytes and would report success the second time.
+    fn sync(&mut self) -> io::Result<()>;
+}

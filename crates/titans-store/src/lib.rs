@@ -1,0 +1,89 @@
+//! The `.titanmem` file format and a crash-safe folder of its generations.
+//!
+//! A memory that learns is saved after every chunk. Each save is a *generation*: one
+//! immutable file that says everything about the memory and depends on no other file.
+//!
+//! ```text
+//! preamble   96 B   magic, version, feature bits, length, sequence, epoch, owner, CRC-32
+//! table      48 B   per section: kind, codec, offset, lengths, CRC-32 packed and unpacked
+//! header            MessagePack map: model, digests, shapes, counters, recall
+//! tensors           one zstd frame each: dense, bitmap or coordinate gaps
+//! trailer    64 B   BLAKE3 of everything before, length, sequence, end magic
+//! ```
+//!
+//! - [`encode`] and [`decode`] turn a [`MemoryImage`] into bytes and back, bit for bit.
+//! - [`MemoryStore`] writes generations so that a power loss leaves the old one or the new
+//!   one, and recovers the newest that verifies.
+//! - [`read_newest`], [`verify_dir`] and [`inspect`] only look.
+//!
+//! No bytes make a reader panic, and none make it allocate more than its [`Limits`] allow.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use titans_store::{
+//!     ChoiceRecord, MemoryImage, MemoryStore, ModelRecord, ShardId, StoreConfig, TensorRecord,
+//!     TensorRole,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let choice = |name: &str| ChoiceRecord { name: name.to_owned(), params: BTreeMap::new() };
+//! let shard = ShardId([7; 16]);
+//! let image = MemoryImage {
+//!     shard,
+//!     model: ModelRecord {
+//!         preset: "titans".to_owned(),
+//!         architecture: choice("mlp"),
+//!         attentional_bias: choice("l2"),
+//!         retention_gate: choice("l2"),
+//!         learning_algorithm: choice("momentum"),
+//!     },
+//!     base_digest: [0; 32],
+//!     model_digest: None,
+//!     last_chunk_id: 1,
+//!     tokens_seen: 512,
+//!     tokens_written: 40,
+//!     scalars: BTreeMap::new(),
+//!     tensors: vec![TensorRecord {
+//!         name: "w_in".to_owned(),
+//!         role: TensorRole::Weights,
+//!         shape: vec![2, 2],
+//!         values: vec![0.5, 0.0, -0.0, 1.5],
+//!     }],
+//!     recall: None,
+//!     created_unix: 0,
+//!     rolled_back_from: None,
+//!     extra: BTreeMap::new(),
+//! };
+//!
+//! let root = tempfile::tempdir()?;
+//! let dir = root.path().join("shard");
+//! let (mut store, recovery) = MemoryStore::open(&dir, shard, StoreConfig::default())?;
+//! assert!(recovery.image.is_none());
+//! let saved = store.save(&image)?;
+//! drop(store);
+//!
+//! let (_store, recovery) = MemoryStore::open(&dir, shard, StoreConfig::default())?;
+//! assert_eq!(recovery.generation, Some(saved.generation));
+//! assert_eq!(recovery.image, Some(image));
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod codec;
+mod error;
+mod format;
+pub mod fs;
+mod image;
+mod store;
+
+pub use codec::{FileSummary, SectionSummary, TensorSummary, decode, encode, inspect};
+pub use error::StoreError;
+pub use format::limits::Limits;
+pub use image::{
+    ChoiceRecord, MemoryImage, ModelRecord, RecallRecord, ShardId, Stamp, TensorRecord, TensorRole,
+};
+pub use store::{
+    FileVerdict, Generation, Kept, MemoryStore, Recovery, Saved, Skipped, StoreConfig, read_newest,
+    verify_dir,
+};

@@ -1,0 +1,145 @@
+//! Reading generations by name: what both the writer and lock-free readers need.
+
+use std::path::PathBuf;
+
+use super::generation::{Generation, Slot};
+use crate::codec::decode::{Decoded, decode_all};
+use crate::error::StoreError;
+use crate::format::layout::PREAMBLE_LEN;
+use crate::format::limits::{Limits, at_most};
+use crate::format::preamble::Preamble;
+use crate::fs::Storage;
+use crate::image::ShardId;
+
+/// A file of the folder with what its first bytes say.
+pub(super) struct Candidate {
+    pub(super) slot: Slot,
+    /// `Err` when the preamble is damaged, `Ok(epoch)` otherwise.
+    epoch: Result<u64, StoreError>,
+}
+
+impl Candidate {
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.epoch.as_ref().ok().copied()
+    }
+}
+
+/// The path of `name`, for messages.
+pub(super) fn path_of(storage: &dyn Storage, name: &str) -> PathBuf {
+    storage.path().join(name)
+}
+
+/// Wraps an error of the operating system.
+pub(super) fn io_error(
+    storage: &dyn Storage,
+    action: &'static str,
+    name: &str,
+) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path_of(storage, name);
+    move |source| StoreError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+/// The generations in the folder itself, or in its sub-folder.
+pub(super) fn slots(storage: &dyn Storage, folder: &str) -> Result<Vec<Slot>, StoreError> {
+    let names = storage
+        .list(folder)
+        .map_err(io_error(storage, "list", folder))?;
+    Ok(names
+        .iter()
+        .filter_map(|name| Slot::from_file_name(name))
+        .collect())
+}
+
+/// The files of `slots` in the order in which to try them: newest first, pinned ones last.
+///
+/// Newest is by epoch before number, so a writer that lost its lock and came back late does
+/// not outrank its successor. Files whose preamble is damaged come first: they cannot be
+/// ranked, will fail, and had better be reported.
+///
+/// # Errors
+/// When a file belongs to another shard, is too new for this build, or cannot be read for a
+/// reason that does not lie in the file. A file that vanished is left out.
+pub(super) fn candidates(
+    storage: &dyn Storage,
+    shard: ShardId,
+    slots: &[Slot],
+) -> Result<Vec<Candidate>, StoreError> {
+    let mut candidates = Vec::with_capacity(slots.len());
+    for &slot in slots {
+        let epoch = read_preamble(storage, slot).and_then(|preamble| {
+            check_shard(shard, preamble.shard)?;
+            Ok(preamble.writer_epoch)
+        });
+        match epoch {
+            Err(error) if error.is_not_found() => {}
+            Err(error) if !error.is_damage() => {
+                return Err(error.in_file(&path_of(storage, &slot.file_name())));
+            }
+            epoch => candidates.push(Candidate { slot, epoch }),
+        }
+    }
+    candidates.sort_by_key(|candidate| {
+        let is_pinned = matches!(candidate.slot, Slot::Pinned(_));
+        let epoch = candidate.epoch().unwrap_or(u64::MAX);
+        let newest_first = std::cmp::Reverse((epoch, candidate.slot.generation()));
+        (is_pinned, newest_first)
+    });
+    Ok(candidates)
+}
+
+fn read_preamble(storage: &dyn Storage, slot: Slot) -> Result<Preamble, StoreError> {
+    let name = slot.file_name();
+    let bytes = storage
+        .read(&name, PREAMBLE_LEN as u64)
+        .map_err(io_error(storage, "read", &name))?;
+    Preamble::parse(&bytes)
+}
+
+/// Reads one generation and checks everything about it.
+pub(super) fn read(
+    storage: &dyn Storage,
+    slot: Slot,
+    shard: Option<ShardId>,
+    limits: &Limits,
+) -> Result<Decoded, StoreError> {
+    let name = slot.file_name();
+    let path = path_of(storage, &name);
+    let bytes = read_bytes(storage, &name, limits)?;
+    let checked = || {
+        let decoded = decode_all(&bytes, limits)?;
+        if let Some(shard) = shard {
+            check_shard(shard, decoded.image.shard)?;
+        }
+        let (expected, found) = (slot.generation(), Generation::new(decoded.stamp.sequence));
+        if expected != found {
+            return Err(StoreError::WrongSequence { expected, found });
+        }
+        Ok(decoded)
+    };
+    checked().map_err(|error| error.in_file(&path))
+}
+
+/// The bytes of a file, unless there are more than the limits allow.
+pub(super) fn read_bytes(
+    storage: &dyn Storage,
+    name: &str,
+    limits: &Limits,
+) -> Result<Vec<u8>, StoreError> {
+    let bytes = storage
+        .read(name, limits.max_file_bytes.saturating_add(1))
+        .map_err(io_error(storage, "read", name))?;
+    at_most("file length", bytes.len() as u64, limits.max_file_bytes)
+        .map_err(|error| error.in_file(&path_of(storage, name)))?;
+    Ok(bytes)
+}
+
+fn check_shard(expected: ShardId, found: ShardId) -> Result<(), StoreError> {
+    if expected != found {
+        return Err(StoreError::WrongShard { expected, found });
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Numbers of generations, and the names their files have.
+
+use std::fmt;
+
+/// The number of a generation, rising with every save and never used twice in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// The generation with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The name of its file: `g-<20 digits>.titanmem`, so that names sort as numbers do.
+    pub fn file_name(self) -> String {
+        Slot::Numbered(self).file_name()
+    }
+
+    /// The generation whose file has this name.
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        match Slot::from_file_name(name) {
+            Some(Slot::Numbered(generation)) => Some(generation),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The two names under which a folder may hold a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Written by a save, pruned when old.
+    Numbered(Generation),
+    /// Pinned as last known good, never pruned.
+    Pinned(Generation),
+}
+
+impl Slot {
+    pub(crate) fn generation(self) -> Generation {
+        match self {
+            Self::Numbered(generation) | Self::Pinned(generation) => generation,
+        }
+    }
+
+    pub(crate) fn file_name(self) -> String {
+        match self {
+            Self::Numbered(Generation(number)) => format!("g-{number:020}.titanmem"),
+            Self::Pinned(Generation(number)) => format!("lkg-{number:020}.titanmem"),
+        }
+    }
+
+    /// Reads a name back; only the exact form that is written counts.
+    pub(crate) fn from_file_name(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(".titanmem")?;
+        let (prefix, digits) = stem.split_once('-')?;
+        let is_plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = is_plain.then(|| digits.parse().ok()).flatten()?;
+        match prefix {
+            "g" => Some(Self::Numbered(Generation(number))),
+            "lkg" => Some(Self::Pinned(Generation(number))),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_nothing_else_does() {
+        for slot in [
+            Slot::Numbered(Generation(0)),
+            Slot::Numbered(Generation(u64::MAX)),
+            Slot::Pinned(Generation(17)),
+        ] {
+            assert_eq!(Slot::from_file_name(&slot.file_name()), Some(slot));
+        }
+        assert_eq!(Generation(7).file_name(), "g-00000000000000000007.titanmem");
+        for name in [
+            "g-7.titanmem",
+            "g-+0000000000000000007.titanmem",
+            "g-99999999999999999999.titanmem",
+            "h-00000000000000000007.titanmem",
+            "g-00000000000000000007.titanmem.bak",
+            ".tmp-1-2",
+        ] {
+            assert_eq!(Slot::from_file_name(name), None, "{name}");
+        }
+    }
+}
