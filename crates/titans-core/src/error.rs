@@ -63,6 +63,46 @@ pub enum ConfigError {
     },
 }
 
+/// Why numbers from outside are not a state of a memory.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// Something that the configuration needs is not there.
+    #[error("the state lacks the {what} {name:?}")]
+    Missing {
+        /// A tensor or a scalar.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Something is there that the configuration does not have.
+    #[error("the state has the {what} {name:?}, which this memory does not")]
+    Unexpected {
+        /// A tensor or a scalar.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration.
+    #[error("tensor {name:?} is {found:?}, expected {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+        /// The shape that was given.
+        found: Vec<usize>,
+    },
+    /// A number is NaN or infinite.
+    #[error("{name:?} is not finite at index {index}")]
+    NotFinite {
+        /// The tensor or scalar.
+        name: String,
+        /// Position in row-major order.
+        index: usize,
+    },
+}
+
 /// `Ok` when `value` is at least one.
 pub(crate) fn at_least_one(name: &'static str, value: usize) -> Result<(), ConfigError> {
     if value == 0 {

@@ -27,8 +27,10 @@ mod miras;
 mod ops;
 
 pub use device::ComputeDevice;
-pub use error::ConfigError;
-pub use memory::{MemoryConfig, MemoryState, NeuralMemory, WriteReport};
+pub use error::{ConfigError, StateError};
+pub use memory::{
+    HostState, MemoryConfig, MemoryState, NeuralMemory, StateRole, StateTensor, WriteReport,
+};
 pub use miras::{
     AttentionalBias, ChoiceDescriptor, LearningAlgorithm, MemoryArchitecture, MirasConfig,
     NormalisedStep, Params, Preset, RetentionGate, SparseChannelMlp, SurpriseSigmoid,

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Distribution, Tensor};
 use titans_core::{
     MemoryArchitecture, MemoryConfig, MemoryState, NeuralMemory, Preset, SparseChannelMlp,
+    StateError,
 };
 
 fn config() -> MemoryConfig {
@@ -24,6 +25,10 @@ fn random(tokens: usize) -> Tensor<2> {
         Distribution::Normal(0.0, 1.0),
         &Device::flex(),
     )
+}
+
+fn weights(state: &MemoryState) -> Vec<f32> {
+    state.to_host().tensors.remove(0).values
 }
 
 fn recalled(memory: &NeuralMemory, state: &MemoryState, key: Tensor<2>) -> Vec<f32> {
@@ -61,10 +66,9 @@ fn pieces_equal_the_whole() {
         }
         assert_eq!(state.tokens_seen, whole.tokens_seen);
         assert_eq!(state.tokens_written, whole.tokens_written);
-        let apart = state
-            .host_weights()
+        let apart = weights(&state)
             .iter()
-            .zip(whole.host_weights())
+            .zip(weights(&whole))
             .map(|(piecewise, whole)| (piecewise - whole).abs())
             .fold(0.0, f32::max);
         assert!(apart < 1e-5, "pieces differ from the whole by {apart}");
@@ -83,12 +87,12 @@ fn a_known_association_leaves_the_weights_bit_for_bit() {
             .tokens_written,
         1
     );
-    let before = state.host_weights();
+    let before = weights(&state);
 
     let report = memory.write(&mut state, key, value);
     assert_eq!(report.tokens_written, 0);
     assert!(report.touched_channels.is_empty());
-    assert_eq!(state.host_weights(), before);
+    assert_eq!(weights(&state), before);
 }
 
 #[test]
@@ -97,13 +101,13 @@ fn only_touched_rows_change() {
     let memory = memory();
     let mut state = memory.initial_state();
     memory.write(&mut state, random(40), random(40));
-    let before = state.host_weights();
+    let before = weights(&state);
 
     let report = memory.write(&mut state, random(3), random(3));
     assert!(!report.touched_channels.is_empty());
     for (channel, (old, new)) in before
         .chunks(64)
-        .zip(state.host_weights().chunks(64))
+        .zip(weights(&state).chunks(64))
         .enumerate()
     {
         if !report.touched_channels.contains(&(channel as u32)) {
@@ -180,4 +184,44 @@ fn an_impossible_configuration_names_the_number() {
     config.key_dim = 0;
     let error = NeuralMemory::new(config, &Device::flex()).unwrap_err();
     assert_eq!(error.to_string(), "key_dim must be at least 1");
+}
+
+#[test]
+fn a_state_comes_back_from_the_host_bit_for_bit_and_goes_on_alike() {
+    Device::flex().seed(6);
+    let memory = memory();
+    let mut state = memory.initial_state();
+    memory.write(&mut state, random(50), random(50));
+    let host = state.to_host();
+    let mut back = memory.state_from_host(host.clone()).expect("its own state");
+    assert_eq!(back.to_host(), host);
+
+    let (keys, values) = (random(20), random(20));
+    memory.write(&mut state, keys.clone(), values.clone());
+    memory.write(&mut back, keys, values);
+    assert_eq!(back.to_host(), state.to_host());
+}
+
+#[test]
+fn a_state_of_another_memory_is_refused_by_name() {
+    let memory = memory();
+    let good = memory.initial_state().to_host();
+    let refused = |change: &dyn Fn(&mut titans_core::HostState)| {
+        let mut host = good.clone();
+        change(&mut host);
+        memory.state_from_host(host).expect_err("malformed")
+    };
+
+    let missing = refused(&|host| host.tensors.clear());
+    assert!(matches!(missing, StateError::Missing { name, .. } if name == "weights"));
+    let scalar = refused(&|host| host.scalars.clear());
+    assert!(matches!(scalar, StateError::Missing { name, .. } if name == "smoothed_surprise"));
+    let surplus = refused(&|host| host.tensors.push(host.tensors[0].clone()));
+    assert!(matches!(surplus, StateError::Unexpected { .. }));
+    let shape = refused(&|host| host.tensors[0].shape = vec![64, 512]);
+    assert!(matches!(shape, StateError::Shape { expected, .. } if expected == [512, 64]));
+    let short = refused(&|host| host.tensors[0].values.truncate(3));
+    assert!(matches!(short, StateError::Shape { .. }));
+    let infinite = refused(&|host| host.tensors[0].values[7] = f32::NAN);
+    assert!(matches!(infinite, StateError::NotFinite { index: 7, .. }));
 }

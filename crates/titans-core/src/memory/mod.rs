@@ -4,13 +4,13 @@ mod config;
 mod state;
 
 pub use config::MemoryConfig;
-pub use state::{MemoryState, WriteReport};
+pub use state::{HostState, MemoryState, StateRole, StateTensor, WriteReport};
 
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::error::ConfigError;
+use crate::error::{ConfigError, StateError};
 use crate::miras::{LearningAlgorithm, MemoryArchitecture};
 use crate::ops::{ActiveChannels, HostOps, MemoryOps, WriteRule};
 
@@ -105,21 +105,70 @@ impl NeuralMemory {
         MemoryState::new(Tensor::zeros(self.config.weights_shape(), &self.device()))
     }
 
-    /// A state with the given weights, `[channels, value_dim]` in row-major order.
+    /// The state that [`MemoryState::to_host`] copied, bit for bit.
     ///
-    /// # Panics
-    /// If the number of weights is not `channels * value_dim`.
-    pub fn state_from_weights(&self, weights: Vec<f32>) -> MemoryState {
+    /// # Errors
+    /// [`StateError`] when a tensor or a scalar of this configuration is missing, of another
+    /// shape or not finite, or when there is one that this configuration does not have.
+    pub fn state_from_host(&self, host: HostState) -> Result<MemoryState, StateError> {
         let shape = self.config.weights_shape();
-        assert_eq!(
-            weights.len(),
-            shape[0] * shape[1],
-            "weights do not fill the shape {shape:?}"
-        );
-        MemoryState::new(Tensor::from_data(
-            TensorData::new(weights, shape),
-            &self.device(),
-        ))
+        let mut tensors = host.tensors.into_iter();
+        let found = tensors.next().ok_or_else(|| StateError::Missing {
+            what: "tensor",
+            name: state::WEIGHTS.to_owned(),
+        })?;
+        if found.name != state::WEIGHTS || found.role != StateRole::Weights {
+            return Err(StateError::Unexpected {
+                what: "tensor",
+                name: found.name,
+            });
+        }
+        if let Some(surplus) = tensors.next() {
+            return Err(StateError::Unexpected {
+                what: "tensor",
+                name: surplus.name,
+            });
+        }
+        if found.shape != shape || found.values.len() != shape[0] * shape[1] {
+            return Err(StateError::Shape {
+                name: found.name,
+                expected: shape.to_vec(),
+                found: found.shape,
+            });
+        }
+        if let Some(index) = found.values.iter().position(|value| !value.is_finite()) {
+            return Err(StateError::NotFinite {
+                name: found.name,
+                index,
+            });
+        }
+        let mut scalars = host.scalars;
+        let smoothed =
+            scalars
+                .remove(state::SMOOTHED_SURPRISE)
+                .ok_or_else(|| StateError::Missing {
+                    what: "scalar",
+                    name: state::SMOOTHED_SURPRISE.to_owned(),
+                })?;
+        if let Some((name, _)) = scalars.pop_first() {
+            return Err(StateError::Unexpected {
+                what: "scalar",
+                name,
+            });
+        }
+        if !smoothed.is_finite() {
+            return Err(StateError::NotFinite {
+                name: state::SMOOTHED_SURPRISE.to_owned(),
+                index: 0,
+            });
+        }
+        let weights = Tensor::from_data(TensorData::new(found.values, shape), &self.device());
+        Ok(MemoryState {
+            smoothed_surprise: smoothed as f32,
+            tokens_seen: host.tokens_seen,
+            tokens_written: host.tokens_written,
+            ..MemoryState::new(weights)
+        })
     }
 
     /// Recalls: `M(query)` with the weights as they are, nothing is learned.
