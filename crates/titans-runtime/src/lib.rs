@@ -1,1 +1,67 @@
-//! x
+//! Learning while serving: many users' memories, read without a lock while they learn.
+//!
+//! The life of a token:
+//!
+//! ```text
+//! observe --> queue of the user --> learner: one chunk --> publish --> saver: one file
+//!   returns at once      bounded       private copy        a swap       fsync, then durable
+//!                                                            |
+//!                                           recall_into <----+   loads the newest snapshot
+//! ```
+//!
+//! - [`Runtime`] owns a folder, [`UserMemory`] is one user in it, [`Ticket`] tells when what
+//!   was handed over is visible and durable.
+//! - Rows come in as host slices ([`Rows`]); no tensor type is in any signature.
+//! - Chunks end at multiples of the configured length in the whole stream, so what is learned
+//!   does not depend on how the caller cut it.
+//! - A failure, a panic included, makes one user's memory read-only and leaves the others
+//!   alone.
+//!
+//! ```
+//! use titans_runtime::{Rows, Runtime, RuntimeConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let root = tempfile::tempdir()?;
+//! # let dir = root.path().join("memories");
+//! let runtime = Runtime::open(&dir, RuntimeConfig::default())?;
+//! let alice = runtime.user("alice")?;
+//!
+//! let key: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
+//! let value: Vec<f32> = (0..64).map(|i| (i as f32).cos()).collect();
+//! let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64))?;
+//! ticket.wait()?;
+//!
+//! let mut recalled = vec![0.0; 64];
+//! let info = alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
+//! assert_eq!(info.lag, 0);
+//! assert!(recalled.iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-4));
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod config;
+mod engine;
+mod error;
+mod memory;
+mod root;
+mod rows;
+mod runtime;
+mod scheduler;
+mod shard;
+mod snapshot;
+mod stats;
+mod table;
+mod ticket;
+mod user;
+
+pub use config::{Durability, RuntimeConfig, WhenFull};
+pub use error::RuntimeError;
+pub use memory::{RecallInfo, UserMemory};
+pub use rows::Rows;
+pub use runtime::{CloseReport, Runtime, UserReport};
+pub use shard::Progress;
+pub use stats::{Latency, Stats};
+pub use ticket::Ticket;
+pub use titans_store::ShardId;

@@ -1,0 +1,155 @@
+//! What a runtime is told once.
+
+use std::time::Duration;
+
+use titans_core::{ComputeDevice, ConfigError, MemoryConfig, Preset};
+use titans_store::StoreConfig;
+
+use crate::error::RuntimeError;
+
+/// How a runtime learns, publishes and saves. Every field has a default.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// The memory of every user. Default: the preset `sparse`.
+    pub memory: MemoryConfig,
+    /// Where learning computes. Default: the CPU.
+    pub device: ComputeDevice,
+    /// Tokens between two published snapshots. Default 4096, the article's chunk, which is
+    /// a multiple of common KV-cache blocks.
+    pub chunk_tokens: usize,
+    /// Tokens of one user that may wait to be learned. Default four chunks: 8 MiB at the
+    /// default widths.
+    pub queue_tokens: usize,
+    /// What `observe` does when they would not fit. Default: wait.
+    pub when_full: WhenFull,
+    /// When snapshots are saved. Default: every chunk.
+    pub durability: Durability,
+    /// Threads that learn. Default 1: the tensor library spreads one chunk over the cores.
+    pub learners: usize,
+    /// Threads that save. Default 1.
+    pub savers: usize,
+    /// How files are kept.
+    pub store: StoreConfig,
+}
+
+/// What `observe` does when the queue of a user is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Wait until there is room.
+    Block,
+    /// Fail with [`RuntimeError::Busy`] and take nothing.
+    Busy,
+}
+
+/// When published snapshots become files.
+///
+/// Readers see a chunk as soon as it is learned, under every policy. The policies differ in
+/// what a crash can take: chunks that are visible and not yet durable. The watermarks of a
+/// user ([`Progress`](crate::Progress)) say which those are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Every chunk becomes a generation of its own; at most two wait for the disk.
+    EveryChunk,
+    /// The newest snapshot is saved as fast as the disk allows, intermediate ones may be
+    /// passed over, and learning waits when it is this many chunks ahead.
+    Async {
+        /// Chunks that may be visible and not durable, at least 1.
+        max_lag: u64,
+    },
+    /// The newest snapshot is saved when the last save is this long ago.
+    Interval(Duration),
+}
+
+/// Snapshots that may wait for the disk under [`Durability::EveryChunk`].
+const MAX_UNSAVED: u64 = 2;
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            memory: Preset::default().config(),
+            device: ComputeDevice::default(),
+            chunk_tokens: 4096,
+            queue_tokens: 4 * 4096,
+            when_full: WhenFull::Block,
+            durability: Durability::EveryChunk,
+            learners: 1,
+            savers: 1,
+            store: StoreConfig::default(),
+        }
+    }
+}
+
+impl RuntimeConfig {
+    /// The defaults around the memory of a preset.
+    pub fn preset(preset: Preset) -> Self {
+        Self {
+            memory: preset.config(),
+            ..Self::default()
+        }
+    }
+
+    /// The defaults around the memory of the preset with this name.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownPreset`], which lists the known names.
+    pub fn preset_named(name: &str) -> Result<Self, ConfigError> {
+        name.parse().map(Self::preset)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), RuntimeError> {
+        self.memory.validate()?;
+        let at_least_one = [
+            ("chunk_tokens", self.chunk_tokens),
+            ("learners", self.learners),
+            ("savers", self.savers),
+        ];
+        for (name, found) in at_least_one {
+            if found == 0 {
+                return Err(setting(name, found, "at least 1"));
+            }
+        }
+        if self.queue_tokens < self.chunk_tokens {
+            return Err(setting(
+                "queue_tokens",
+                self.queue_tokens,
+                "at least chunk_tokens",
+            ));
+        }
+        if self.durability == (Durability::Async { max_lag: 0 }) {
+            return Err(setting("max_lag", 0, "at least 1"));
+        }
+        Ok(())
+    }
+}
+
+fn setting(name: &'static str, found: usize, expected: &'static str) -> RuntimeError {
+    RuntimeError::Setting {
+        name,
+        found: found.to_string(),
+        expected,
+    }
+}
+
+impl Durability {
+    /// Whether one snapshot may stand for the ones before it.
+    pub(crate) fn coalesces(self) -> bool {
+        !matches!(self, Self::EveryChunk)
+    }
+
+    /// Snapshots that may be visible and not durable; learning waits above that.
+    pub(crate) fn max_unsaved(self) -> u64 {
+        match self {
+            Self::EveryChunk => MAX_UNSAVED,
+            Self::Async { max_lag } => max_lag,
+            Self::Interval(_) => u64::MAX,
+        }
+    }
+
+    /// The least time between two saves.
+    pub(crate) fn pause(self) -> Duration {
+        match self {
+            Self::EveryChunk | Self::Async { .. } => Duration::ZERO,
+            Self::Interval(pause) => pause,
+        }
+    }
+}

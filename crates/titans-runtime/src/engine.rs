@@ -1,0 +1,212 @@
+//! What the threads of a runtime do: learn a chunk, publish it, save it.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use burn::tensor::{Tensor, TensorData};
+use titans_core::NeuralMemory;
+use titans_store::ShardId;
+
+use crate::checkpoint::MemoryIdentity;
+use crate::config::RuntimeConfig;
+use crate::error::RuntimeError;
+use crate::root::Root;
+use crate::scheduler::WorkQueue;
+use crate::shard::{Bounds, Shard, TokenRows};
+use crate::snapshot::Snapshot;
+use crate::stats::Timers;
+use crate::table::ShardTable;
+use crate::user::RootKey;
+
+/// Everything that the handles and threads of one runtime share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) config: RuntimeConfig,
+    pub(crate) bounds: Bounds,
+    pub(crate) memory: NeuralMemory,
+    pub(crate) identity: MemoryIdentity,
+    /// Gone once the runtime is closed, so that the folder is free although handles live on.
+    root: Mutex<Option<Root>>,
+    key: RootKey,
+    pub(crate) shards: ShardTable,
+    pub(crate) learners: WorkQueue,
+    pub(crate) savers: WorkQueue,
+    pub(crate) timers: Timers,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        config: RuntimeConfig,
+        root: Root,
+        key: RootKey,
+    ) -> Result<Self, RuntimeError> {
+        config.validate()?;
+        let device = config.device.open()?;
+        let memory = NeuralMemory::new(config.memory, &device)?;
+        Ok(Self {
+            bounds: Bounds {
+                queue_tokens: config.queue_tokens,
+                when_full: config.when_full,
+                durability: config.durability,
+            },
+            identity: MemoryIdentity::new(&memory),
+            config,
+            memory,
+            root: Mutex::new(Some(root)),
+            key,
+            shards: ShardTable::default(),
+            learners: WorkQueue::default(),
+            savers: WorkQueue::default(),
+            timers: Timers::new(),
+        })
+    }
+
+    /// Widths of keys and values.
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        (self.config.memory.key_dim, self.config.memory.value_dim)
+    }
+
+    /// The open shard of a user, opened if it was not.
+    pub(crate) fn shard(&self, user: &str) -> Result<Arc<Shard>, RuntimeError> {
+        let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = match &*root {
+            Some(root) => root.path.clone(),
+            None => return Err(RuntimeError::Closed),
+        };
+        drop(root);
+        let id = self.key.shard(user)?;
+        self.shards.get_or_open(id, || self.open_shard(&path, id))
+    }
+
+    /// Lets a learner look at the shard, if there is something to learn.
+    pub(crate) fn wake_learner(&self, shard: &Arc<Shard>) {
+        if shard.claim_for_learning(&self.bounds) {
+            self.learners.push(shard, Instant::now());
+        }
+    }
+
+    /// Learns and saves everything before `position` without waiting for more.
+    pub(crate) fn hurry(&self, shard: &Arc<Shard>, position: u64) {
+        if shard.hurry(position) {
+            self.savers.push(shard, Instant::now());
+        }
+        self.wake_learner(shard);
+    }
+
+    /// Serves learners until the queue is closed.
+    pub(crate) fn run_learner(&self) {
+        while let Some(shard) = self.learners.pop() {
+            let Some(rows) = shard.next_chunk(&self.bounds) else {
+                continue;
+            };
+            let learned = guarded(|| self.timers.learn.time(|| self.learn(&shard, rows)));
+            match learned {
+                Ok(snapshot) => {
+                    let due = self
+                        .timers
+                        .publish
+                        .time(|| shard.publish(snapshot, &self.bounds));
+                    self.savers.push(&shard, due);
+                    // To the end of the line: other users are served in between.
+                    self.learners.push(&shard, Instant::now());
+                }
+                Err(reason) => self.fail(&shard, "learning", reason),
+            }
+        }
+    }
+
+    /// Serves savers until the queue is closed.
+    pub(crate) fn run_saver(&self) {
+        while let Some(shard) = self.savers.pop() {
+            let Some(snapshot) = shard.claim_for_saving(&self.bounds) else {
+                continue;
+            };
+            let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &snapshot)));
+            match saved {
+                Ok(()) => {
+                    if let Some(due) = shard.saved(&snapshot, &self.bounds) {
+                        self.savers.push(&shard, due);
+                    }
+                    // Learning may have waited for this save.
+                    self.wake_learner(&shard);
+                }
+                Err(reason) => self.fail(&shard, "saving", reason),
+            }
+        }
+    }
+
+    /// Gives the folder back. Files of shards are closed with them.
+    pub(crate) fn release_root(&self) {
+        self.root
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    fn open_shard(&self, root: &std::path::Path, id: ShardId) -> Result<Shard, RuntimeError> {
+        Shard::open(root, id, self)
+    }
+
+    fn learn(&self, shard: &Shard, rows: TokenRows) -> Result<Snapshot, String> {
+        let current = shard.published.load();
+        let (key_dim, value_dim) = self.widths();
+        let tokens = rows.keys.len() / key_dim;
+        let device = self.memory.device();
+        let tensor =
+            |values, dim| Tensor::<2>::from_data(TensorData::new(values, [tokens, dim]), &device);
+
+        let mut state = current.state.clone();
+        let report = self.memory.write(
+            &mut state,
+            tensor(rows.keys, key_dim),
+            tensor(rows.values, value_dim),
+        );
+        // Finite input can still overflow. Such a chunk must not replace a good snapshot.
+        if let Some(token) = report.surprise.iter().position(|s| !s.is_finite()) {
+            return Err(format!(
+                "token {token} of the chunk at token {} left the finite numbers",
+                current.state.tokens_seen
+            ));
+        }
+        Ok(Snapshot {
+            shard: shard.id,
+            version: current.version + 1,
+            last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
+            state,
+        })
+    }
+
+    fn save(&self, shard: &Shard, snapshot: &Snapshot) -> Result<(), String> {
+        let image = self.identity.image(snapshot);
+        let mut store = shard.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(store) = store.as_mut() else {
+            return Err("the files are closed".to_owned());
+        };
+        store.save(&image).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn fail(&self, shard: &Shard, step: &str, reason: String) {
+        let reason = format!("{step} failed: {reason}");
+        tracing::error!(shard = %shard.id, %reason, "memory is read-only");
+        shard.fail(reason.into());
+    }
+}
+
+/// Runs a step of one shard so that its panic is that shard's error.
+///
+/// What the step works on is private to it until it succeeds, so nothing half-done is seen.
+fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(outcome) => outcome,
+        Err(panic) => Err(format!("panic: {}", message(&*panic))),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}

@@ -1,0 +1,156 @@
+//! Every way the runtime can refuse.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+use titans_core::{ConfigError, StateError};
+use titans_store::{ShardId, StoreError};
+
+/// Why the runtime could not do what was asked.
+///
+/// An error about a call (rows of the wrong width, a full queue) leaves the memory as it
+/// was. An error about a user's memory ([`Failed`](Self::Failed)) is final for its writer;
+/// its readers keep the last snapshot that was published.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The configuration is impossible.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A number of the runtime's own configuration is out of range.
+    #[error("{name} is {found}, expected {expected}")]
+    Setting {
+        /// Which setting.
+        name: &'static str,
+        /// What was given.
+        found: String,
+        /// What would be accepted, in words.
+        expected: &'static str,
+    },
+    /// A file or a folder of a memory was refused.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// The operating system refused an operation.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// Another runtime, in this process or another, has the folder.
+    #[error("{} is held by another runtime", .path.display())]
+    RootLocked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The key that turns user ids into folder names is not what this version writes.
+    #[error("{} is not a root key of 32 bytes", .path.display())]
+    RootKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A user id is empty or too long.
+    #[error("a user id has {found} bytes, expected 1 to {limit}")]
+    UserId {
+        /// Bytes given.
+        found: usize,
+        /// Bytes at most.
+        limit: usize,
+    },
+    /// Rows do not have the shape that the call needs.
+    #[error("{what} is {found}, expected {expected}")]
+    Shape {
+        /// Which rows, and which of their sizes.
+        what: &'static str,
+        /// The size that would fit.
+        expected: usize,
+        /// The size that was given.
+        found: usize,
+    },
+    /// A number is NaN or infinite. Nothing of the call was taken.
+    #[error("{what} hold {value} at row {row}, column {column}")]
+    NotFinite {
+        /// Which rows.
+        what: &'static str,
+        /// The row.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// The number.
+        value: f32,
+    },
+    /// The queue of this user has no room, and the configuration says not to wait.
+    #[error("the queue of this user holds {queued} tokens, {offered} more exceed {limit}")]
+    Busy {
+        /// Tokens that wait.
+        queued: usize,
+        /// Tokens offered.
+        offered: usize,
+        /// Tokens that may wait.
+        limit: usize,
+    },
+    /// The memory on disk is not the one that is configured.
+    #[error("the memory on disk has {field} {found}, this runtime is configured for {expected}")]
+    OtherMemory {
+        /// What differs.
+        field: &'static str,
+        /// What the runtime has.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// The file decodes, but its numbers are not a state of this memory.
+    #[error("the memory on disk does not fit: {0}")]
+    State(#[from] StateError),
+    /// Learning or saving failed for this user; its memory is read-only from here on.
+    #[error("this memory is read-only since it failed: {reason}")]
+    Failed {
+        /// What failed.
+        reason: Arc<str>,
+    },
+    /// The runtime is closed or closing.
+    #[error("the runtime is closed")]
+    Closed,
+    /// The wait was longer than allowed.
+    #[error("not done within {waited_ms} ms")]
+    Timeout {
+        /// The wait in milliseconds.
+        waited_ms: u128,
+    },
+    /// A reader met a snapshot that cannot be its own. A bug, stopped before it leaks.
+    #[error("snapshot of shard {found} (version {version}) met a reader of {expected}")]
+    ForeignSnapshot {
+        /// The reader's shard.
+        expected: ShardId,
+        /// The snapshot's shard.
+        found: ShardId,
+        /// The snapshot's version.
+        version: u64,
+    },
+}
+
+impl From<StoreError> for RuntimeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl RuntimeError {
+    /// Wraps an error of the operating system about `path`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source: Arc::new(source),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Rows of numbers in the caller's memory: the only form in which data enters.
+
+use half::{bf16, f16};
+
+use crate::error::RuntimeError;
+
+/// A borrowed matrix: `rows` rows of `dim` numbers, each row `row_stride` numbers after the
+/// one before.
+///
+/// Host slices and no tensor type, so that an engine on any tensor library, at any version
+/// of it, can hand over what it has. Numbers are converted to `f32` once, at the door, and
+/// NaN and infinities are refused there: one of them would stay in a memory for good.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    data: Data<'a>,
+    rows: usize,
+    dim: usize,
+    row_stride: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Data<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> Rows<'a> {
+    /// Contiguous rows of `f32`.
+    pub fn f32(data: &'a [f32], rows: usize, dim: usize) -> Self {
+        Self::new(Data::F32(data), rows, dim)
+    }
+
+    /// Contiguous rows of `f16`.
+    pub fn f16(data: &'a [f16], rows: usize, dim: usize) -> Self {
+        Self::new(Data::F16(data), rows, dim)
+    }
+
+    /// Contiguous rows of `bf16`.
+    pub fn bf16(data: &'a [bf16], rows: usize, dim: usize) -> Self {
+        Self::new(Data::Bf16(data), rows, dim)
+    }
+
+    /// The same rows with another distance between their beginnings, in numbers.
+    pub fn with_row_stride(mut self, row_stride: usize) -> Self {
+        self.row_stride = row_stride;
+        self
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Numbers in a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn new(data: Data<'a>, rows: usize, dim: usize) -> Self {
+        Self {
+            data,
+            rows,
+            dim,
+            row_stride: dim,
+        }
+    }
+
+    /// The rows as contiguous `f32`, once width, length and every number are checked.
+    pub(crate) fn to_f32(self, what: RowsOf, dim: usize) -> Result<Vec<f32>, RuntimeError> {
+        let mismatch = |what, expected, found| RuntimeError::Shape {
+            what,
+            expected,
+            found,
+        };
+        if self.dim != dim {
+            return Err(mismatch(what.width(), dim, self.dim));
+        }
+        if self.row_stride < self.dim {
+            return Err(mismatch(what.stride(), self.dim, self.row_stride));
+        }
+        let needed = match self.rows {
+            0 => 0,
+            rows => (rows - 1)
+                .checked_mul(self.row_stride)
+                .and_then(|start| start.checked_add(dim))
+                .unwrap_or(usize::MAX),
+        };
+        let len = match self.data {
+            Data::F32(data) => data.len(),
+            Data::F16(data) => data.len(),
+            Data::Bf16(data) => data.len(),
+        };
+        if len < needed {
+            return Err(mismatch(what.slice(), needed, len));
+        }
+        let values = match self.data {
+            Data::F32(data) => self.gather(data, |number| number),
+            Data::F16(data) => self.gather(data, f16::to_f32),
+            Data::Bf16(data) => self.gather(data, bf16::to_f32),
+        };
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(index) => Err(RuntimeError::NotFinite {
+                what: what.name(),
+                row: index / dim,
+                column: index % dim,
+                value: values[index],
+            }),
+        }
+    }
+
+    fn gather<T: Copy>(&self, data: &[T], convert: impl Fn(T) -> f32) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.rows * self.dim);
+        for row in 0..self.rows {
+            let start = row * self.row_stride;
+            values.extend(
+                data[start..start + self.dim]
+                    .iter()
+                    .map(|number| convert(*number)),
+            );
+        }
+        values
+    }
+}
+
+/// What rows are for, so that an error can name them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowsOf {
+    Keys,
+    Values,
+    Queries,
+}
+
+impl RowsOf {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Values => "values",
+            Self::Queries => "queries",
+        }
+    }
+
+    fn width(self) -> &'static str {
+        match self {
+            Self::Keys => "the width of the keys",
+            Self::Values => "the width of the values",
+            Self::Queries => "the width of the queries",
+        }
+    }
+
+    fn stride(self) -> &'static str {
+        match self {
+            Self::Keys => "the row stride of the keys (at least)",
+            Self::Values => "the row stride of the values (at least)",
+            Self::Queries => "the row stride of the queries (at least)",
+        }
+    }
+
+    fn slice(self) -> &'static str {
+        match self {
+            Self::Keys => "the length of the slice of keys (at least)",
+            Self::Values => "the length of the slice of values (at least)",
+            Self::Queries => "the length of the slice of queries (at least)",
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_type_and_stride_gives_the_same_rows() {
+        let numbers = [0.5_f32, -2.0, 9.0, 1.5, 4.0, 9.0];
+        let halves = numbers.map(f16::from_f32);
+        let brains = numbers.map(bf16::from_f32);
+        for rows in [
+            Rows::f32(&numbers, 2, 2),
+            Rows::f16(&halves, 2, 2),
+            Rows::bf16(&brains, 2, 2),
+        ] {
+            let gathered = rows.with_row_stride(3).to_f32(RowsOf::Keys, 2).unwrap();
+            assert_eq!(gathered, [0.5, -2.0, 1.5, 4.0]);
+        }
+    }
+
+    #[test]
+    fn the_last_row_needs_no_stride_behind_it() {
+        let numbers = [1.0_f32; 5];
+        let rows = Rows::f32(&numbers, 2, 2).with_row_stride(3);
+        assert_eq!(rows.to_f32(RowsOf::Keys, 2).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn no_rows_are_no_numbers() {
+        assert!(
+            Rows::f32(&[], 0, 7)
+                .to_f32(RowsOf::Keys, 7)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let numbers = [1.0_f32, 2.0, f32::NAN, 4.0];
+        let message = |rows: Rows<'_>, dim| rows.to_f32(RowsOf::Values, dim).unwrap_err();
+        for (error, part) in [
+            (message(Rows::f32(&numbers, 2, 2), 3), "width of the values"),
+            (message(Rows::f32(&numbers, 3, 2), 2), "slice of values"),
+            (
+                message(Rows::f32(&numbers, 2, 2).with_row_stride(1), 2),
+                "row stride",
+            ),
+            (
+                message(Rows::f32(&numbers, usize::MAX, 2), 2),
+                "slice of values",
+            ),
+            (
+                message(Rows::f32(&numbers, 2, 2), 2),
+                "values hold NaN at row 1, column 0",
+            ),
+        ] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The way in: open a folder of memories, get a user's, close.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use titans_store::ShardId;
+
+use crate::config::RuntimeConfig;
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::memory::UserMemory;
+use crate::root::Root;
+use crate::shard::{Progress, Watermark};
+use crate::stats::Stats;
+
+/// How long dropping a runtime waits for what was handed over.
+const DROP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The memories below one folder, with the threads that learn and save.
+///
+/// One process owns a folder at a time. Dropping a runtime closes it as
+/// [`close`](Self::close) does with a deadline of 30 seconds, but cannot report.
+pub struct Runtime {
+    engine: Arc<Engine>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// Opens a folder of memories, creating it for the owner only.
+    ///
+    /// # Errors
+    /// An impossible configuration, a device that is not there,
+    /// [`RuntimeError::RootLocked`] when another runtime has the folder, and what the
+    /// operating system refuses.
+    pub fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        config.validate()?;
+        let (root, key) = Root::open(dir.as_ref())?;
+        let engine = Arc::new(Engine::new(config, root, key)?);
+        let mut runtime = Self {
+            engine,
+            threads: Vec::new(),
+        };
+        for index in 0..runtime.engine.config.learners {
+            runtime.spawn(format!("titanmem-learn-{index}"), Engine::run_learner)?;
+        }
+        for index in 0..runtime.engine.config.savers {
+            runtime.spawn(format!("titanmem-save-{index}"), Engine::run_saver)?;
+        }
+        Ok(runtime)
+    }
+
+    /// The memory of a user, opened or created on first use.
+    ///
+    /// # Errors
+    /// [`RuntimeError::UserId`], [`RuntimeError::OtherMemory`] when the files on disk are of
+    /// another configuration, [`RuntimeError::Store`], [`RuntimeError::Closed`]. Damaged
+    /// files are no error: an older generation takes their place, see
+    /// [`UserMemory::skipped`].
+    pub fn user(&self, user: &str) -> Result<UserMemory, RuntimeError> {
+        let shard = self.engine.shard(user)?;
+        Ok(UserMemory::new(Arc::clone(&self.engine), shard))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &RuntimeConfig {
+        &self.engine.config
+    }
+
+    /// How long the steps took since the runtime was opened.
+    pub fn stats(&self) -> Stats {
+        self.engine.timers.stats()
+    }
+
+    /// Waits until everything handed over so far is learned and durable, for every user.
+    ///
+    /// # Errors
+    /// The first failure, after all users were waited for.
+    pub fn flush(&self) -> Result<(), RuntimeError> {
+        let shards = self.engine.shards.all();
+        for shard in &shards {
+            self.engine.hurry(shard, shard.accepted());
+        }
+        let waited = shards
+            .iter()
+            .map(|shard| shard.wait(shard.accepted(), Watermark::Durable, None));
+        waited.fold(Ok(()), Result::and)
+    }
+
+    /// Takes nothing more, learns and saves what was taken, and gives the folder back.
+    /// Handles can still recall from the snapshots they have.
+    ///
+    /// Returns at the deadline with whatever is done by then, or as soon after it as the
+    /// chunk or file in hand is finished. The report says what became durable.
+    pub fn close(mut self, deadline: Duration) -> CloseReport {
+        self.shut_down(deadline)
+    }
+
+    fn spawn(&mut self, name: String, run: fn(&Engine)) -> Result<(), RuntimeError> {
+        let engine = Arc::clone(&self.engine);
+        let thread = std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || run(&engine))
+            .map_err(RuntimeError::io("start the thread", name))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn shut_down(&mut self, deadline: Duration) -> CloseReport {
+        let until = Instant::now().checked_add(deadline);
+        let shards = self.engine.shards.all();
+        for shard in &shards {
+            shard.close();
+            self.engine.hurry(shard, shard.accepted());
+        }
+        for shard in &shards {
+            // A failure or the deadline shows in the report.
+            let _ = shard.wait(shard.accepted(), Watermark::Durable, until);
+        }
+        self.engine.learners.close();
+        self.engine.savers.close();
+        for thread in self.threads.drain(..) {
+            // The steps of a shard are guarded, so a thread has nothing to report.
+            let _ = thread.join();
+        }
+        let users = shards
+            .iter()
+            .map(|shard| {
+                shard.close_files();
+                UserReport {
+                    shard: shard.id,
+                    progress: shard.progress(),
+                    failure: shard.failure().map(|reason| reason.to_string()),
+                }
+            })
+            .collect();
+        self.engine.release_root();
+        CloseReport { users }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if self.threads.is_empty() {
+            return;
+        }
+        let report = self.shut_down(DROP_DEADLINE);
+        for user in report.users.iter().filter(|user| !user.is_durable()) {
+            tracing::error!(shard = %user.shard, progress = ?user.progress, "closed before everything was saved");
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("config", &self.engine.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a runtime left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseReport {
+    /// The users that were open.
+    pub users: Vec<UserReport>,
+}
+
+impl CloseReport {
+    /// Whether everything that was handed over is durable.
+    pub fn is_durable(&self) -> bool {
+        self.users.iter().all(UserReport::is_durable)
+    }
+}
+
+/// What became of one user's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserReport {
+    /// Its name on disk.
+    pub shard: ShardId,
+    /// How far it came.
+    pub progress: Progress,
+    /// What failed, if something did.
+    pub failure: Option<String>,
+}
+
+impl UserReport {
+    /// Whether everything that was handed over is durable.
+    pub fn is_durable(&self) -> bool {
+        self.progress.durable >= self.progress.accepted
+    }
+}

@@ -1,0 +1,148 @@
+//! A token stream to chunks: their borders never depend on how the caller cut the stream.
+
+use std::collections::VecDeque;
+
+/// Keys and values of consecutive tokens, each row-major and contiguous.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TokenRows {
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+}
+
+/// Tokens that wait to be learned.
+///
+/// A chunk ends where the position in the whole stream is a multiple of the chunk length.
+/// A flush takes a shorter piece; the border after it stays where it was.
+#[derive(Debug)]
+pub(crate) struct Chunker {
+    chunk_tokens: usize,
+    key_dim: usize,
+    value_dim: usize,
+    keys: VecDeque<f32>,
+    values: VecDeque<f32>,
+    /// Position in the stream of the first waiting token.
+    taken: u64,
+    /// Tokens before this position are taken without waiting for a whole chunk.
+    flush_to: u64,
+}
+
+impl Chunker {
+    /// A chunker for a stream of which `taken` tokens are learned.
+    pub(crate) fn new(
+        chunk_tokens: usize,
+        (key_dim, value_dim): (usize, usize),
+        taken: u64,
+    ) -> Self {
+        Self {
+            chunk_tokens,
+            key_dim,
+            value_dim,
+            keys: VecDeque::new(),
+            values: VecDeque::new(),
+            taken,
+            flush_to: 0,
+        }
+    }
+
+    /// How many tokens wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.keys.len() / self.key_dim
+    }
+
+    /// Position in the stream after the last token that was pushed.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.taken + self.waiting() as u64
+    }
+
+    pub(crate) fn push(&mut self, keys: &[f32], values: &[f32]) {
+        debug_assert_eq!(keys.len() * self.value_dim, values.len() * self.key_dim);
+        self.keys.extend(keys);
+        self.values.extend(values);
+    }
+
+    /// Lets everything before `position` be taken as it is.
+    pub(crate) fn flush_to(&mut self, position: u64) {
+        self.flush_to = self.flush_to.max(position);
+    }
+
+    /// Tokens that the next [`take`](Self::take) would give; 0 when it has to wait.
+    pub(crate) fn ready(&self) -> usize {
+        let into_chunk = (self.taken % self.chunk_tokens as u64) as usize;
+        let to_border = self.chunk_tokens - into_chunk;
+        if self.waiting() >= to_border {
+            return to_border;
+        }
+        let to_flush = self.flush_to.saturating_sub(self.taken);
+        self.waiting()
+            .min(usize::try_from(to_flush).unwrap_or(usize::MAX))
+    }
+
+    /// The next chunk, or the flushed part of one.
+    pub(crate) fn take(&mut self) -> Option<TokenRows> {
+        let tokens = self.ready();
+        if tokens == 0 {
+            return None;
+        }
+        self.taken += tokens as u64;
+        Some(TokenRows {
+            keys: self.keys.drain(..tokens * self.key_dim).collect(),
+            values: self.values.drain(..tokens * self.value_dim).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rows(positions: std::ops::Range<u64>) -> (Vec<f32>, Vec<f32>) {
+        let keys = positions.clone().flat_map(|p| [p as f32, -(p as f32)]);
+        (keys.collect(), positions.map(|p| p as f32).collect())
+    }
+
+    #[test]
+    fn a_flush_takes_what_there_is_and_keeps_the_border() {
+        let mut chunker = Chunker::new(4, (2, 1), 6);
+        let (keys, values) = rows(6..7);
+        chunker.push(&keys, &values);
+        assert_eq!(chunker.take(), None);
+        chunker.flush_to(chunker.accepted());
+        assert_eq!(chunker.take().unwrap().values, [6.0]);
+
+        let (keys, values) = rows(7..13);
+        chunker.push(&keys, &values);
+        // One token to the border at 8, then a whole chunk, then one has to wait.
+        assert_eq!(chunker.take().unwrap().values, [7.0]);
+        assert_eq!(chunker.take().unwrap().values, [8.0, 9.0, 10.0, 11.0]);
+        assert_eq!(chunker.take(), None);
+        assert_eq!((chunker.waiting(), chunker.accepted()), (1, 13));
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_are_the_stream_however_it_was_cut(
+            pieces in prop::collection::vec(0u64..23, 1..40),
+            chunk in 1usize..17,
+        ) {
+            let mut chunker = Chunker::new(chunk, (2, 1), 0);
+            let mut position = 0;
+            let mut chunks = Vec::new();
+            for piece in pieces {
+                let (keys, values) = rows(position..position + piece);
+                chunker.push(&keys, &values);
+                position += piece;
+                while let Some(rows) = chunker.take() {
+                    chunks.push(rows);
+                }
+            }
+            prop_assert!(chunks.iter().all(|rows| rows.values.len() == chunk));
+            chunker.flush_to(position);
+            chunks.extend(chunker.take());
+            let (keys, values) = rows(0..position);
+            prop_assert_eq!(chunks.iter().flat_map(|c| c.keys.clone()).collect::<Vec<_>>(), keys);
+            prop_assert_eq!(chunks.iter().flat_map(|c| c.values.clone()).collect::<Vec<_>>(), values);
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! One user's memory: what waits, what is visible, what is durable.
+//!
+//! Everything that changes lies behind one lock, which is held for bookkeeping and copies,
+//! never while something is learned or saved. Readers do not take it: they load the
+//! published snapshot and two counters. [`changed`](Shard::wait) wakes whoever waits for
+//! progress or for room.
+
+mod chunker;
+mod open;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use titans_store::{MemoryStore, ShardId};
+
+pub(crate) use self::chunker::{Chunker, TokenRows};
+use crate::config::{Durability, WhenFull};
+use crate::error::RuntimeError;
+use crate::snapshot::{Published, Snapshot};
+
+/// How far a memory has come, in tokens since it first learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Tokens handed over.
+    pub accepted: u64,
+    /// Tokens that readers see learned.
+    pub visible: u64,
+    /// Tokens that a crash cannot take.
+    pub durable: u64,
+}
+
+/// One user's memory while it is open.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) published: Published<Snapshot>,
+    /// A copy of [`Chunker::accepted`] for readers, who report their lag by it. Relaxed: it
+    /// orders nothing.
+    accepted: AtomicU64,
+    /// One `observe` at a time, so that the rows of two calls do not mix.
+    producer: Mutex<()>,
+    /// Held while a file is written; only savers take it. `None` once the files are closed.
+    pub(crate) store: Mutex<Option<MemoryStore>>,
+    skipped: Vec<String>,
+    state: Mutex<ShardState>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct ShardState {
+    chunker: Chunker,
+    /// A learner has the shard, or it waits in the learners' queue.
+    learning: bool,
+    /// A saver has the shard.
+    saving: bool,
+    /// Published, not yet durable, oldest first, without the one being saved.
+    unsaved: VecDeque<Arc<Snapshot>>,
+    visible: Mark,
+    durable: Mark,
+    last_save: Option<Instant>,
+    /// Saves up to this position do not wait for the policy's pause.
+    save_to: u64,
+    stopped: Option<Stopped>,
+}
+
+/// A snapshot as a place in the stream.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    version: u64,
+    tokens: u64,
+}
+
+impl Mark {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            version: snapshot.version,
+            tokens: snapshot.state.tokens_seen,
+        }
+    }
+}
+
+/// Why nothing more is taken.
+#[derive(Clone, Debug)]
+enum Stopped {
+    Closed,
+    Failed(Arc<str>),
+}
+
+impl From<&Stopped> for RuntimeError {
+    fn from(stopped: &Stopped) -> Self {
+        match stopped {
+            Stopped::Closed => Self::Closed,
+            Stopped::Failed(reason) => Self::Failed {
+                reason: Arc::clone(reason),
+            },
+        }
+    }
+}
+
+/// How much may wait in front of the learner and behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) queue_tokens: usize,
+    pub(crate) when_full: WhenFull,
+    pub(crate) durability: Durability,
+}
+
+impl Shard {
+    /// A shard whose snapshot is what the disk holds.
+    fn new(store: MemoryStore, snapshot: Snapshot, chunker: Chunker, skipped: Vec<String>) -> Self {
+        let mark = Mark::of(&snapshot);
+        Self {
+            id: snapshot.shard,
+            published: Published::new(snapshot),
+            accepted: AtomicU64::new(mark.tokens),
+            producer: Mutex::new(()),
+            store: Mutex::new(Some(store)),
+            skipped,
+            state: Mutex::new(ShardState {
+                chunker,
+                learning: false,
+                saving: false,
+                unsaved: VecDeque::new(),
+                visible: mark,
+                durable: mark,
+                last_save: None,
+                save_to: 0,
+                stopped: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        let state = self.lock();
+        Progress {
+            accepted: state.chunker.accepted(),
+            visible: state.visible.tokens,
+            durable: state.durable.tokens,
+        }
+    }
+
+    /// Takes all rows or, unless it may wait for room, none. Calls `wake` whenever a learner
+    /// may have something to do. Returns the position after the last row.
+    pub(crate) fn push(
+        &self,
+        rows: &TokenRows,
+        (key_dim, value_dim): (usize, usize),
+        bounds: &Bounds,
+        wake: impl Fn(),
+    ) -> Result<u64, RuntimeError> {
+        let tokens = rows.keys.len() / key_dim;
+        let _turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let mut start = 0;
+        loop {
+            if let Some(stopped) = &state.stopped {
+                return Err(stopped.into());
+            }
+            let queued = state.chunker.waiting();
+            let room = bounds.queue_tokens.saturating_sub(queued);
+            let offered = tokens - start;
+            if offered > room && bounds.when_full == WhenFull::Busy {
+                return Err(RuntimeError::Busy {
+                    queued,
+                    offered,
+                    limit: bounds.queue_tokens,
+                });
+            }
+            let end = start + offered.min(room);
+            state.chunker.push(
+                &rows.keys[start * key_dim..end * key_dim],
+                &rows.values[start * value_dim..end * value_dim],
+            );
+            let accepted = state.chunker.accepted();
+            self.accepted.store(accepted, Ordering::Relaxed);
+            start = end;
+            drop(state);
+            wake();
+            if start == tokens {
+                return Ok(accepted);
+            }
+            state = self.lock();
+            while state.stopped.is_none() && state.chunker.waiting() >= bounds.queue_tokens {
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Claims the shard for a learner, if there is something to learn and no learner has it.
+    pub(crate) fn claim_for_learning(&self, bounds: &Bounds) -> bool {
+        let mut state = self.lock();
+        let claimed = !state.learning && state.may_learn(bounds);
+        state.learning |= claimed;
+        claimed
+    }
+
+    /// The next chunk for the learner that has the shard, or `None` and the shard is free.
+    pub(crate) fn next_chunk(&self, bounds: &Bounds) -> Option<TokenRows> {
+        let mut state = self.lock();
+        let rows = match state.may_learn(bounds) {
+            true => state.chunker.take(),
+            false => None,
+        };
+        state.learning = rows.is_some();
+        drop(state);
+        // There is room in the queue now.
+        self.changed.notify_all();
+        rows
+    }
+
+    /// Publishes what a learner made of a chunk. Returns when it should be saved.
+    pub(crate) fn publish(&self, snapshot: Snapshot, bounds: &Bounds) -> Instant {
+        let snapshot = Arc::new(snapshot);
+        self.published.publish(Arc::clone(&snapshot));
+        let mut state = self.lock();
+        state.visible = Mark::of(&snapshot);
+        if bounds.durability.coalesces() {
+            state.unsaved.clear();
+        }
+        state.unsaved.push_back(snapshot);
+        let due = state.due(bounds.durability.pause(), Instant::now());
+        drop(state);
+        self.changed.notify_all();
+        due
+    }
+
+    /// The oldest unsaved snapshot for a saver, unless another saver has the shard.
+    pub(crate) fn claim_for_saving(&self, bounds: &Bounds) -> Option<Arc<Snapshot>> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        // A turn can be older than the last save. Whoever made the next save necessary has
+        // asked for a turn of its own.
+        let is_due = state.due(bounds.durability.pause(), now) <= now;
+        let failed = state.stopped.as_ref().is_some_and(Stopped::is_failure);
+        if state.saving || failed || !is_due {
+            return None;
+        }
+        let snapshot = state.unsaved.pop_front()?;
+        state.saving = true;
+        Some(snapshot)
+    }
+
+    /// Records a save. Returns when the next one is due, if something waits for it.
+    pub(crate) fn saved(&self, snapshot: &Snapshot, bounds: &Bounds) -> Option<Instant> {
+        let mut state = self.lock();
+        state.saving = false;
+        state.durable = Mark::of(snapshot);
+        state.last_save = Some(Instant::now());
+        let due = (!state.unsaved.is_empty())
+            .then(|| state.due(bounds.durability.pause(), Instant::now()));
+        drop(state);
+        self.changed.notify_all();
+        due
+    }
+
+    /// Ends learning and saving for good; readers keep the last snapshot.
+    pub(crate) fn fail(&self, reason: Arc<str>) {
+        let mut state = self.lock();
+        state.learning = false;
+        state.saving = false;
+        state.stopped = Some(Stopped::Failed(reason));
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Takes nothing more; what was taken is still learned and saved.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.stopped.get_or_insert(Stopped::Closed);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Lets everything before `position` be learned and saved without waiting for a whole
+    /// chunk or for the policy's pause. `true` when something waits to be saved.
+    pub(crate) fn hurry(&self, position: u64) -> bool {
+        let mut state = self.lock();
+        state.chunker.flush_to(position);
+        state.save_to = state.save_to.max(position);
+        !state.unsaved.is_empty()
+    }
+
+    /// Waits until `position` is learned, or also saved.
+    pub(crate) fn wait(
+        &self,
+        position: u64,
+        until: Watermark,
+        deadline: Option<Instant>,
+    ) -> Result<(), RuntimeError> {
+        let started = Instant::now();
+        let mut state = self.lock();
+        loop {
+            let reached = match until {
+                Watermark::Visible => state.visible.tokens,
+                Watermark::Durable => state.durable.tokens,
+            };
+            if reached >= position {
+                return Ok(());
+            }
+            if let Some(stopped @ Stopped::Failed(_)) = &state.stopped {
+                return Err(stopped.into());
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(RuntimeError::Timeout {
+                    waited_ms: started.elapsed().as_millis(),
+                });
+            }
+            state = match left {
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    let waited = self.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// What failed, if something did.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        match &self.lock().stopped {
+            Some(Stopped::Failed(reason)) => Some(Arc::clone(reason)),
+            _ => None,
+        }
+    }
+
+    /// The bookkeeping under this lock is whole after every statement, so a panic elsewhere
+    /// while it is held breaks nothing.
+    fn lock(&self) -> MutexGuard<'_, ShardState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ShardState {
+    fn may_learn(&self, bounds: &Bounds) -> bool {
+        let unsaved = self.visible.version.saturating_sub(self.durable.version);
+        let failed = self.stopped.as_ref().is_some_and(Stopped::is_failure);
+        !failed && unsaved < bounds.durability.max_unsaved() && self.chunker.ready() > 0
+    }
+
+    /// When the next save may begin.
+    fn due(&self, pause: Duration, now: Instant) -> Instant {
+        match self.last_save {
+            Some(last) if self.save_to <= self.durable.tokens => (last + pause).max(now),
+            _ => now,
+        }
+    }
+}
+
+impl Stopped {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Watermark {
+    Visible,
+    Durable,
+}

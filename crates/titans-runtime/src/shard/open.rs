@@ -1,0 +1,48 @@
+//! A shard from its files.
+
+use std::path::Path;
+use std::sync::PoisonError;
+
+use titans_store::{MemoryStore, ShardId};
+
+use super::{Chunker, Shard};
+use crate::checkpoint::empty_snapshot;
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::snapshot::Snapshot;
+use crate::user::shard_dir;
+
+impl Shard {
+    /// Opens the files of a shard and recovers the newest generation that verifies.
+    pub(crate) fn open(root: &Path, id: ShardId, engine: &Engine) -> Result<Self, RuntimeError> {
+        let config = &engine.config;
+        let dir = shard_dir(root, id);
+        let (store, recovery) = MemoryStore::open(&dir, id, config.store)?;
+        let skipped: Vec<String> = recovery.skipped.iter().map(ToString::to_string).collect();
+        for line in &skipped {
+            tracing::warn!(shard = %id, "{line}");
+        }
+        let snapshot = match recovery.image {
+            None => empty_snapshot(&engine.memory, id),
+            Some(image) => Snapshot {
+                shard: id,
+                version: recovery
+                    .generation
+                    .map_or(0, |generation| generation.number()),
+                last_chunk_id: image.last_chunk_id,
+                state: engine.identity.state(&engine.memory, image)?,
+            },
+        };
+        let tokens = snapshot.state.tokens_seen;
+        let chunker = Chunker::new(config.chunk_tokens, engine.widths(), tokens);
+        Ok(Self::new(store, snapshot, chunker, skipped))
+    }
+
+    /// Closes the files, so that another process may open them. Readers are not affected.
+    pub(crate) fn close_files(&self) {
+        self.store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+}

@@ -1,0 +1,93 @@
+//! How long the steps of learning take.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// Longest duration that is told apart from longer ones, in nanoseconds.
+const LONGEST: u64 = 600_000_000_000;
+
+/// Durations of one kind of step.
+#[derive(Debug)]
+pub(crate) struct Timer(Mutex<Histogram<u64>>);
+
+impl Timer {
+    fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order");
+        Self(Mutex::new(histogram))
+    }
+
+    /// Runs `step` and records how long it took.
+    pub(crate) fn time<T>(&self, step: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let outcome = step();
+        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        histogram.saturating_record(nanos);
+        outcome
+    }
+
+    fn latency(&self) -> Latency {
+        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
+        Latency {
+            count: histogram.len(),
+            p50: at(0.5),
+            p99: at(0.99),
+            max: Duration::from_nanos(histogram.max()),
+        }
+    }
+}
+
+/// The timers of a runtime. Learners and savers record, readers never do: a lock, however
+/// short, has no place on their way.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    pub(crate) learn: Timer,
+    pub(crate) publish: Timer,
+    pub(crate) save: Timer,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Self {
+            learn: Timer::new(),
+            publish: Timer::new(),
+            save: Timer::new(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            learn: self.learn.latency(),
+            publish: self.publish.latency(),
+            save: self.save.latency(),
+        }
+    }
+}
+
+/// How long the steps took since the runtime was opened.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// One chunk: from host rows to the next state.
+    pub learn: Latency,
+    /// The exclusive section: replacing the snapshot that readers see.
+    pub publish: Latency,
+    /// One generation: from a snapshot to a durable file.
+    pub save: Latency,
+}
+
+/// The distribution of a duration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// How many were measured.
+    pub count: u64,
+    /// Half were at most this long.
+    pub p50: Duration,
+    /// 99 of 100 were at most this long.
+    pub p99: Duration,
+    /// The longest.
+    pub max: Duration,
+}

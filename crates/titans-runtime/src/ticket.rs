@@ -1,0 +1,84 @@
+//! A receipt for rows that were handed over.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::shard::{Shard, Watermark};
+
+/// A receipt for the rows of one `observe`. Dropping it cancels nothing.
+#[must_use = "the rows are learned in any case; a ticket tells when"]
+pub struct Ticket {
+    engine: Arc<Engine>,
+    shard: Arc<Shard>,
+    end: u64,
+}
+
+impl Ticket {
+    pub(crate) fn new(engine: &Arc<Engine>, shard: &Arc<Shard>, end: u64) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            shard: Arc::clone(shard),
+            end,
+        }
+    }
+
+    /// The position in the user's stream after the last row, in tokens.
+    pub fn position(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether readers see the rows learned.
+    pub fn is_visible(&self) -> bool {
+        self.shard.progress().visible >= self.end
+    }
+
+    /// Whether a crash can no longer take what was learned from the rows.
+    pub fn is_durable(&self) -> bool {
+        self.shard.progress().durable >= self.end
+    }
+
+    /// Waits until the rows are learned and durable. An unfinished chunk is learned as it is.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Failed`] when learning or saving failed.
+    pub fn wait(&self) -> Result<(), RuntimeError> {
+        self.wait_until(Watermark::Durable, None)
+    }
+
+    /// [`wait`](Self::wait), at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Timeout`], or as [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<(), RuntimeError> {
+        self.wait_until(Watermark::Durable, Instant::now().checked_add(timeout))
+    }
+
+    /// Waits until readers see the rows learned. An unfinished chunk is learned as it is.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_visible(&self) -> Result<(), RuntimeError> {
+        self.wait_until(Watermark::Visible, None)
+    }
+
+    fn wait_until(
+        &self,
+        watermark: Watermark,
+        deadline: Option<Instant>,
+    ) -> Result<(), RuntimeError> {
+        self.engine.hurry(&self.shard, self.end);
+        self.shard.wait(self.end, watermark, deadline)
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("shard", &self.shard.id)
+            .field("end", &self.end)
+            .finish()
+    }
+}

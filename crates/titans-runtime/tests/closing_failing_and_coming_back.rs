@@ -1,0 +1,222 @@
+//! What is acknowledged is there after a restart; what fails is told, fails alone and loses
+//! nothing that was saved.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::time::Duration;
+
+use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
+use titans_runtime::{Durability, Rows, Runtime, RuntimeError};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_was_taken_is_there_after_a_close() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(3 * CHUNK + 5, 1);
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let ticket = stream.observe(&memory, 0..stream.tokens()).unwrap();
+    let report = runtime.close(SOON);
+    assert!(report.is_durable(), "{report:?}");
+    assert_eq!(report.users[0].progress.durable, 101);
+    assert!(ticket.is_durable());
+
+    // A handle still recalls, takes nothing, and does not keep the folder.
+    let before = stream.recall(&memory);
+    let error = stream.observe(&memory, 0..1).unwrap_err();
+    assert!(matches!(error, RuntimeError::Closed), "{error}");
+    let runtime = open(root.path());
+    let again = runtime.user("alice").unwrap();
+    assert_eq!(stream.recall(&again), before);
+    assert_eq!(again.progress().durable, 101);
+    assert!(again.skipped().is_empty());
+}
+
+#[test]
+fn a_root_has_one_owner() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let error = Runtime::open(root.path(), config()).unwrap_err();
+    assert!(matches!(error, RuntimeError::RootLocked { .. }), "{error}");
+    drop(runtime);
+    open(root.path());
+}
+
+#[test]
+fn a_damaged_newest_generation_falls_back_and_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(2 * CHUNK, 2);
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+    let after_one = stream.recall(&memory);
+    let _ = stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
+    runtime.close(SOON);
+
+    let mut files: Vec<_> = fs::read_dir(only_memory(root.path()))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "titanmem"))
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 2);
+    let mut bytes = fs::read(&files[1]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&files[1], bytes).unwrap();
+
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    assert_eq!(memory.skipped().len(), 1, "{:?}", memory.skipped());
+    assert!(memory.skipped()[0].contains("generation 2 is damaged"));
+    assert_eq!(memory.progress().durable, 32);
+    assert_eq!(stream.recall(&memory), after_one);
+
+    // Learning goes on from there, under a number that was never used.
+    stream
+        .observe(&memory, CHUNK..2 * CHUNK)
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert!(
+        only_memory(root.path())
+            .join("g-00000000000000000003.titanmem")
+            .exists()
+    );
+}
+
+#[test]
+fn a_memory_of_another_configuration_is_refused_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(CHUNK, 3);
+    let runtime = open(root.path());
+    let _ = stream
+        .observe(&runtime.user("alice").unwrap(), 0..CHUNK)
+        .unwrap();
+    runtime.close(SOON);
+
+    let mut other = config();
+    other.memory.seed = 9;
+    let runtime = Runtime::open(root.path(), other).unwrap();
+    let error = runtime.user("alice").unwrap_err();
+    assert!(error.to_string().contains("frozen parameters"), "{error}");
+    assert!(error.to_string().contains("\"seed\": \"9\""), "{error}");
+    // Another user's memory can be made all the same.
+    runtime.user("bob").unwrap();
+    drop(runtime);
+    open(root.path()).user("alice").unwrap();
+}
+
+#[test]
+fn a_failed_save_makes_one_user_read_only_and_leaves_the_others_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(4 * CHUNK, 4);
+    let runtime = open(root.path());
+    let alice = runtime.user("alice").unwrap();
+    stream.observe(&alice, 0..CHUNK).unwrap().wait().unwrap();
+    // A folder without a name takes no files, not even root's.
+    fs::remove_dir_all(only_memory(root.path())).unwrap();
+    let ticket = stream.observe(&alice, CHUNK..2 * CHUNK).unwrap();
+    let error = ticket.wait().unwrap_err();
+    assert!(matches!(error, RuntimeError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains("saving failed"), "{error}");
+    let error = stream.observe(&alice, 0..1).unwrap_err();
+    assert!(matches!(error, RuntimeError::Failed { .. }), "{error}");
+    assert!(stream.recall(&alice).iter().any(|x| *x != 0.0));
+
+    let bob = runtime.user("bob").unwrap();
+    stream.observe(&bob, 0..CHUNK).unwrap().wait().unwrap();
+    let report = runtime.close(SOON);
+    assert!(!report.is_durable());
+    assert_eq!(
+        report.users.iter().filter(|user| user.is_durable()).count(),
+        1
+    );
+}
+
+#[test]
+fn numbers_that_overflow_inside_a_chunk_do_not_replace_a_good_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(CHUNK, 5);
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+    let before = stream.recall(&memory);
+    let (key, value) = ([1.0; KEY_DIM], [f32::MAX; VALUE_DIM]);
+    let ticket = memory
+        .observe(Rows::f32(&key, 1, KEY_DIM), Rows::f32(&value, 1, VALUE_DIM))
+        .unwrap();
+    let error = ticket.wait().unwrap_err();
+    assert!(error.to_string().contains("finite"), "{error}");
+    assert_eq!(stream.recall(&memory), before);
+}
+
+#[test]
+fn async_and_interval_pass_over_generations_but_a_wait_does_not() {
+    for durability in [
+        Durability::Async { max_lag: 64 },
+        Durability::Interval(Duration::from_secs(3600)),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.durability = durability;
+        let runtime = Runtime::open(root.path(), config).unwrap();
+        let memory = runtime.user("alice").unwrap();
+        let stream = Stream::new(60 * CHUNK, 6);
+        stream
+            .observe(&memory, 0..stream.tokens())
+            .unwrap()
+            .wait()
+            .unwrap();
+        let saves = runtime.stats().save.count;
+        assert!(
+            (1..60).contains(&saves),
+            "{saves} saves under {durability:?}"
+        );
+        let image = newest_image(&only_memory(root.path()), memory.shard());
+        assert_eq!(image.tokens_seen, 60 * CHUNK as u64);
+        assert_eq!(image.last_chunk_id, 60);
+    }
+}
+
+#[test]
+fn every_chunk_becomes_a_generation_by_default() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(20 * CHUNK, 7);
+    let _ = stream.observe(&memory, 0..stream.tokens()).unwrap();
+    memory.flush().unwrap();
+    let stats = runtime.stats();
+    assert_eq!((stats.learn.count, stats.publish.count), (20, 20));
+    assert_eq!(stats.save.count, 20);
+}
+
+#[test]
+fn impossible_settings_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let refused = |change: fn(&mut titans_runtime::RuntimeConfig)| {
+        let mut config = config();
+        change(&mut config);
+        Runtime::open(root.path(), config).unwrap_err().to_string()
+    };
+    for (error, part) in [
+        (refused(|c| c.chunk_tokens = 0), "chunk_tokens is 0"),
+        (refused(|c| c.queue_tokens = 1), "queue_tokens is 1"),
+        (refused(|c| c.learners = 0), "learners is 0"),
+        (
+            refused(|c| c.durability = Durability::Async { max_lag: 0 }),
+            "max_lag is 0",
+        ),
+        (refused(|c| c.memory.key_dim = 0), "key_dim"),
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    let file = root.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Runtime::open(&file, config()).unwrap_err();
+    assert!(error.to_string().contains("cannot create"), "{error}");
+}

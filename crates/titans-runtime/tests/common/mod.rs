@@ -1,0 +1,102 @@
+//! A small memory and seeded rows for it.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use titans_core::{MemoryArchitecture, Preset, SparseChannelMlp};
+use titans_runtime::{Rows, Runtime, RuntimeConfig, RuntimeError, Ticket, UserMemory};
+use titans_store::{Limits, MemoryImage, read_newest};
+
+pub(crate) const KEY_DIM: usize = 16;
+pub(crate) const VALUE_DIM: usize = 8;
+pub(crate) const CHUNK: usize = 32;
+
+pub(crate) fn config() -> RuntimeConfig {
+    let mut config = RuntimeConfig::preset(Preset::Sparse);
+    config.memory.key_dim = KEY_DIM;
+    config.memory.value_dim = VALUE_DIM;
+    config.memory.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
+        channels: 256,
+        active_channels: 8,
+    });
+    config.chunk_tokens = CHUNK;
+    config.queue_tokens = 4 * CHUNK;
+    config
+}
+
+/// Tokens of a stream, the same for the same seed.
+pub(crate) struct Stream {
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+}
+
+impl Stream {
+    pub(crate) fn new(tokens: usize, seed: u64) -> Self {
+        let mut word = seed.wrapping_mul(2).wrapping_add(1);
+        let mut number = || {
+            // A linear congruence is random enough for rows that must only differ.
+            word = word
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (word >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        Self {
+            keys: (0..tokens * KEY_DIM).map(|_| number()).collect(),
+            values: (0..tokens * VALUE_DIM).map(|_| number()).collect(),
+        }
+    }
+
+    pub(crate) fn tokens(&self) -> usize {
+        self.keys.len() / KEY_DIM
+    }
+
+    pub(crate) fn observe(
+        &self,
+        memory: &UserMemory,
+        tokens: std::ops::Range<usize>,
+    ) -> Result<Ticket, RuntimeError> {
+        let count = tokens.len();
+        let keys = &self.keys[tokens.start * KEY_DIM..tokens.end * KEY_DIM];
+        let values = &self.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
+        memory.observe(
+            Rows::f32(keys, count, KEY_DIM),
+            Rows::f32(values, count, VALUE_DIM),
+        )
+    }
+
+    /// What the memory recalls for every key of the stream.
+    pub(crate) fn recall(&self, memory: &UserMemory) -> Vec<f32> {
+        let mut recalled = vec![0.0; self.tokens() * VALUE_DIM];
+        let queries = Rows::f32(&self.keys, self.tokens(), KEY_DIM);
+        memory.recall_into(queries, &mut recalled).unwrap();
+        recalled
+    }
+}
+
+pub(crate) fn open(dir: &Path) -> Runtime {
+    Runtime::open(dir, config()).unwrap()
+}
+
+/// The folder of the only memory below `root`.
+pub(crate) fn only_memory(root: &Path) -> PathBuf {
+    let mut dir = root.join("users");
+    for _ in 0..3 {
+        dir = std::fs::read_dir(&dir)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+    }
+    dir
+}
+
+/// The newest image of a memory, without the owner and the time it was made.
+pub(crate) fn newest_image(dir: &Path, memory: titans_runtime::ShardId) -> MemoryImage {
+    let (mut image, _) = read_newest(dir, memory, &Limits::default())
+        .unwrap()
+        .unwrap();
+    image.created_unix = 0;
+    image.shard = titans_runtime::ShardId([0; 16]);
+    image
+}

@@ -1,0 +1,156 @@
+//! Readers never wait for a writer, never see half a chunk and never go back; writers take
+//! turns and are told when there is no room.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, open};
+use titans_runtime::{Rows, Runtime, RuntimeError, WhenFull};
+
+#[test]
+fn versions_rise_by_whole_chunks_while_reading() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(40 * CHUNK, 3);
+    let done = AtomicBool::new(false);
+    let reads = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let memory = memory.clone();
+                let (done, stream) = (&done, &stream);
+                scope.spawn(move || {
+                    let (mut reads, mut newest) = (0, 0);
+                    let mut recalled = vec![0.0; VALUE_DIM];
+                    while !done.load(Ordering::Acquire) {
+                        let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+                        let info = memory.recall_into(query, &mut recalled).unwrap();
+                        assert!(info.version >= newest);
+                        newest = info.version;
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        let ticket = stream.observe(&memory, 0..stream.tokens()).unwrap();
+        ticket.wait().unwrap();
+        assert!(ticket.is_visible() && ticket.is_durable());
+        done.store(true, Ordering::Release);
+        readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .sum::<usize>()
+    });
+    assert!(reads > 0);
+    let mut recalled = vec![0.0; VALUE_DIM];
+    let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+    let info = memory.recall_into(query, &mut recalled).unwrap();
+    assert_eq!((info.version, info.lag), (40, 0));
+}
+
+#[test]
+fn two_writers_of_one_user_do_not_mix_their_rows() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    // Longer than the queue, so that every call is taken in parts.
+    let streams = [Stream::new(9 * CHUNK, 4), Stream::new(9 * CHUNK, 5)];
+    std::thread::scope(|scope| {
+        for stream in &streams {
+            let memory = memory.clone();
+            scope.spawn(move || {
+                let _ = stream.observe(&memory, 0..stream.tokens()).unwrap();
+            });
+        }
+    });
+    memory.flush().unwrap();
+    let both = streams.each_ref().map(|stream| stream.recall(&memory));
+
+    let one_way = [[0, 1], [1, 0]].map(|order| {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = open(root.path());
+        let memory = runtime.user("alice").unwrap();
+        for index in order {
+            let _ = streams[index].observe(&memory, 0..9 * CHUNK).unwrap();
+        }
+        memory.flush().unwrap();
+        streams.each_ref().map(|stream| stream.recall(&memory))
+    });
+    assert!(one_way.contains(&both), "the rows were mixed");
+}
+
+#[test]
+fn a_full_queue_is_busy_and_takes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.when_full = WhenFull::Busy;
+    let runtime = Runtime::open(root.path(), config).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(5 * CHUNK, 6);
+    let error = stream.observe(&memory, 0..5 * CHUNK).unwrap_err();
+    assert!(
+        matches!(error, RuntimeError::Busy { queued: 0, offered, limit } if (offered, limit) == (160, 128)),
+        "{error}"
+    );
+    assert_eq!(memory.progress().accepted, 0);
+    stream
+        .observe(&memory, 0..4 * CHUNK)
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(memory.progress().durable, 128);
+}
+
+#[test]
+fn rows_that_do_not_fit_are_refused_and_nothing_is_taken() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let (key, value) = ([0.5; KEY_DIM], [0.5; VALUE_DIM]);
+    let mut bad = value;
+    bad[3] = f32::INFINITY;
+    let keys = Rows::f32(&key, 1, KEY_DIM);
+    for (error, part) in [
+        (
+            memory.observe(keys, Rows::f32(&[], 0, VALUE_DIM)),
+            "number of value rows is 0, expected 1",
+        ),
+        (
+            memory.observe(Rows::f32(&key, 2, 8), Rows::f32(&value, 2, 4)),
+            "width of the keys is 8, expected 16",
+        ),
+        (
+            memory.observe(keys, Rows::f32(&bad, 1, VALUE_DIM)),
+            "values hold inf at row 0, column 3",
+        ),
+    ] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let error = memory.recall_into(keys, &mut [0.0; 3]).unwrap_err();
+    assert!(error.to_string().contains("is 3, expected 8"), "{error}");
+    assert_eq!(memory.progress().accepted, 0);
+    memory
+        .recall_into(Rows::f32(&[], 0, KEY_DIM), &mut [])
+        .unwrap();
+}
+
+#[test]
+fn a_user_who_streams_a_book_does_not_hold_up_the_others() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.queue_tokens = 200 * CHUNK;
+    let runtime = Runtime::open(root.path(), config).unwrap();
+    let (book, note) = (Stream::new(200 * CHUNK, 7), Stream::new(3, 8));
+    let reader = runtime.user("reader").unwrap();
+    let long = book.observe(&reader, 0..book.tokens()).unwrap();
+    let other = runtime.user("other").unwrap();
+    let short = note.observe(&other, 0..3).unwrap();
+    short.wait_timeout(Duration::from_secs(60)).unwrap();
+    assert!(!long.is_durable(), "the short note waited for the book");
+    long.wait().unwrap();
+}
