@@ -17,12 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let alice = runtime.user("alice")?;
     let mut recalled = vec![0.0; 64];
     alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
-    assert!(
-        recalled
-            .iter()
-            .zip(&value)
-            .all(|(r, v)| (r - v).abs() < 1e-3)
-    );
+    let close = |(r, v): (&f32, &f32)| (r - v).abs() < 1e-3;
+    assert!(recalled.iter().zip(&value).all(close));
     println!("remembered");
     Ok(())
 }

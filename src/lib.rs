@@ -1,16 +1,4 @@
-//! Long-term memory of constant size that learns while it is used.
-//!
-//! This crate is the door to the family: it re-exports what an engine or an agent needs.
-//!
-//! | crate | is |
-//! | --- | --- |
-//! | [`titans_runtime`] | learning while serving: queues, snapshots, one shard per user |
-//! | [`titans_core`] | the mathematics: memories, gates, presets |
-//! | [`titans_store`] | the `.titanmem` format and its crash-safe folder |
-//!
-//! ```
-#![doc = include_str!("../examples/remember.rs")]
-//! ```
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub use titans_core::{ComputeDevice as Device, ConfigError, MemoryConfig, MirasConfig, Preset};
@@ -21,3 +9,14 @@ pub use titans_runtime::{
 pub use titans_store::{StoreConfig, StoreError};
 
 pub use {titans_core, titans_runtime, titans_store};
+
+#[cfg(test)]
+mod tests {
+    /// The program on the front page is the one that runs.
+    #[test]
+    fn the_readme_shows_the_example() {
+        let example = include_str!("../examples/remember.rs");
+        let (_, program) = example.split_once('\n').expect("a line of documentation");
+        assert!(include_str!("../README.md").contains(program));
+    }
+}

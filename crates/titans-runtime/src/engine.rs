@@ -104,10 +104,7 @@ impl Engine {
             let learned = guarded(|| self.timers.learn.time(|| self.learn(&shard, rows)));
             match learned {
                 Ok(snapshot) => {
-                    let due = self
-                        .timers
-                        .publish
-                        .time(|| shard.publish(snapshot, &self.bounds));
+                    let due = shard.publish(snapshot, &self.bounds, &self.timers.publish);
                     self.savers.push(&shard, due);
                     // To the end of the line: other users are served in between.
                     self.learners.push(&shard, Instant::now());

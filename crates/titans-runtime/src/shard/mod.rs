@@ -19,6 +19,7 @@ pub(crate) use self::chunker::{Chunker, TokenRows};
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
 use crate::snapshot::{Published, Snapshot};
+use crate::stats::Timer;
 
 /// How far a memory has come, in tokens since it first learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,18 +225,23 @@ impl Shard {
     }
 
     /// Publishes what a learner made of a chunk. Returns when it should be saved.
-    pub(crate) fn publish(&self, snapshot: Snapshot, bounds: &Bounds) -> Instant {
+    ///
+    /// `timer` measures the exclusive section, which is the swap and nothing else: what is
+    /// replaced is freed after it and outside the lock.
+    pub(crate) fn publish(&self, snapshot: Snapshot, bounds: &Bounds, timer: &Timer) -> Instant {
         let snapshot = Arc::new(snapshot);
-        self.published.publish(Arc::clone(&snapshot));
+        let replaced = timer.time(|| self.published.publish(Arc::clone(&snapshot)));
         let mut state = self.lock();
         state.visible = Mark::of(&snapshot);
-        if bounds.durability.coalesces() {
-            state.unsaved.clear();
-        }
+        let passed_over = match bounds.durability.coalesces() {
+            true => std::mem::take(&mut state.unsaved),
+            false => VecDeque::new(),
+        };
         state.unsaved.push_back(snapshot);
         let due = state.due(bounds.durability.pause(), Instant::now());
         drop(state);
         self.changed.notify_all();
+        drop((replaced, passed_over));
         due
     }
 
