@@ -24,6 +24,9 @@ pub struct RuntimeConfig {
     pub when_full: WhenFull,
     /// When snapshots are saved. Default: every chunk.
     pub durability: Durability,
+    /// Bytes that open memories may take together. Default 4 GiB. A memory that nobody has
+    /// a handle of leaves when another needs its room, and is loaded again on demand.
+    pub resident_bytes: usize,
     /// Threads that learn. Default 1: the tensor library spreads one chunk over the cores.
     pub learners: usize,
     /// Threads that save. Default 1.
@@ -72,6 +75,7 @@ impl Default for RuntimeConfig {
             queue_tokens: 4 * 4096,
             when_full: WhenFull::Block,
             durability: Durability::EveryChunk,
+            resident_bytes: 4 << 30,
             learners: 1,
             savers: 1,
             store: StoreConfig::default(),
@@ -94,6 +98,24 @@ impl RuntimeConfig {
     /// [`ConfigError::UnknownPreset`], which lists the known names.
     pub fn preset_named(name: &str) -> Result<Self, ConfigError> {
         name.parse().map(Self::preset)
+    }
+
+    /// Bytes that one open memory may take: its snapshot, the next one being built, those
+    /// that wait for the disk, and a full queue.
+    pub fn bytes_per_user(&self) -> usize {
+        let row = self.memory.key_dim.saturating_add(self.memory.value_dim);
+        let queue = self
+            .queue_tokens
+            .saturating_mul(row)
+            .saturating_mul(size_of::<f32>());
+        let unsaved = self.durability.max_unsaved().min(MAX_UNSAVED) as usize;
+        let snapshots = self.memory.state_bytes().saturating_mul(2 + unsaved);
+        snapshots.saturating_add(queue)
+    }
+
+    /// How many memories fit into memory, at least one.
+    pub(crate) fn resident_users(&self) -> usize {
+        (self.resident_bytes / self.bytes_per_user().max(1)).max(1)
     }
 
     pub(crate) fn validate(&self) -> Result<(), RuntimeError> {

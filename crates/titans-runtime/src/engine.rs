@@ -7,14 +7,13 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use titans_core::NeuralMemory;
-use titans_store::ShardId;
 
 use crate::checkpoint::MemoryIdentity;
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Shard, TokenRows};
+use crate::shard::{Bounds, Lease, Shard, TokenRows, Watermark};
 use crate::snapshot::Snapshot;
 use crate::stats::Timers;
 use crate::table::ShardTable;
@@ -52,11 +51,11 @@ impl Engine {
                 durability: config.durability,
             },
             identity: MemoryIdentity::new(&memory),
+            shards: ShardTable::new(config.resident_users()),
             config,
             memory,
             root: Mutex::new(Some(root)),
             key,
-            shards: ShardTable::default(),
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
             timers: Timers::new(),
@@ -68,8 +67,8 @@ impl Engine {
         (self.config.memory.key_dim, self.config.memory.value_dim)
     }
 
-    /// The open shard of a user, opened if it was not.
-    pub(crate) fn shard(&self, user: &str) -> Result<Arc<Shard>, RuntimeError> {
+    /// A lease on the shard of a user, loaded if it is not in memory.
+    pub(crate) fn lease(&self, user: &str) -> Result<Lease, RuntimeError> {
         let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
         let path = match &*root {
             Some(root) => root.path.clone(),
@@ -77,7 +76,12 @@ impl Engine {
         };
         drop(root);
         let id = self.key.shard(user)?;
-        self.shards.get_or_open(id, || self.open_shard(&path, id))
+        let save = |shard: &Arc<Shard>| {
+            self.hurry(shard, shard.accepted());
+            // A failure is reported where it happened, and the shard may leave then.
+            let _ = shard.wait(shard.accepted(), Watermark::Durable, None);
+        };
+        self.shards.lease(id, || Shard::open(&path, id, self), save)
     }
 
     /// Lets a learner look at the shard, if there is something to learn.
@@ -140,10 +144,6 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-    }
-
-    fn open_shard(&self, root: &std::path::Path, id: ShardId) -> Result<Shard, RuntimeError> {
-        Shard::open(root, id, self)
     }
 
     fn learn(&self, shard: &Shard, rows: TokenRows) -> Result<Snapshot, String> {

@@ -94,6 +94,14 @@ pub enum RuntimeError {
         /// Tokens that may wait.
         limit: usize,
     },
+    /// All memories that fit are in use. Drop handles of users that are idle.
+    #[error("{resident} memories are open and in use, no more than {limit} fit the budget")]
+    OverBudget {
+        /// Memories that are open.
+        resident: usize,
+        /// Memories that fit.
+        limit: usize,
+    },
     /// The memory on disk is not the one that is configured.
     #[error("the memory on disk has {field} {found}, this runtime is configured for {expected}")]
     OtherMemory {

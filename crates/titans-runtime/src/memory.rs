@@ -9,7 +9,7 @@ use titans_store::ShardId;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::rows::{Rows, RowsOf};
-use crate::shard::{Progress, Shard, TokenRows};
+use crate::shard::{Lease, Progress, TokenRows};
 use crate::snapshot::Reader;
 use crate::ticket::Ticket;
 
@@ -17,10 +17,10 @@ use crate::ticket::Ticket;
 ///
 /// [`observe`](Self::observe) hands rows over and does not wait for learning;
 /// [`recall_into`](Self::recall_into) answers from the newest published snapshot and waits
-/// for nothing.
+/// for nothing. While a handle or a ticket exists, the memory stays loaded.
 pub struct UserMemory {
     engine: Arc<Engine>,
-    shard: Arc<Shard>,
+    shard: Lease,
     reader: Reader,
 }
 
@@ -35,7 +35,7 @@ pub struct RecallInfo {
 }
 
 impl UserMemory {
-    pub(crate) fn new(engine: Arc<Engine>, shard: Arc<Shard>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, shard: Lease) -> Self {
         let reader = Reader::new(shard.id);
         Self {
             engine,
@@ -66,7 +66,7 @@ impl UserMemory {
             keys: keys.to_f32(RowsOf::Keys, key_dim)?,
             values: values.to_f32(RowsOf::Values, value_dim)?,
         };
-        let wake = || self.engine.wake_learner(&self.shard);
+        let wake = || self.engine.wake_learner(self.shard.shard());
         let widths = (key_dim, value_dim);
         let end = self.shard.push(&rows, widths, &self.engine.bounds, wake)?;
         Ok(Ticket::new(&self.engine, &self.shard, end))
@@ -147,7 +147,7 @@ impl UserMemory {
 
 impl Clone for UserMemory {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.engine), Arc::clone(&self.shard))
+        Self::new(Arc::clone(&self.engine), self.shard.clone())
     }
 }
 

@@ -52,21 +52,31 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// The memory of a user, opened or created on first use.
+    /// The memory of a user, loaded or created on first use.
+    ///
+    /// When as many memories are loaded as fit
+    /// [`resident_bytes`](RuntimeConfig::resident_bytes), one that nobody has a handle of is
+    /// saved and leaves first.
     ///
     /// # Errors
     /// [`RuntimeError::UserId`], [`RuntimeError::OtherMemory`] when the files on disk are of
-    /// another configuration, [`RuntimeError::Store`], [`RuntimeError::Closed`]. Damaged
+    /// another configuration, [`RuntimeError::OverBudget`] when every loaded memory is in
+    /// use, [`RuntimeError::Store`], [`RuntimeError::Closed`]. Damaged
     /// files are no error: an older generation takes their place, see
     /// [`UserMemory::skipped`].
     pub fn user(&self, user: &str) -> Result<UserMemory, RuntimeError> {
-        let shard = self.engine.shard(user)?;
+        let shard = self.engine.lease(user)?;
         Ok(UserMemory::new(Arc::clone(&self.engine), shard))
     }
 
     /// The configuration.
     pub fn config(&self) -> &RuntimeConfig {
         &self.engine.config
+    }
+
+    /// How many memories are loaded.
+    pub fn resident_users(&self) -> usize {
+        self.engine.shards.len()
     }
 
     /// How long the steps took since the runtime was opened.

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
-use crate::shard::{Shard, Watermark};
+use crate::shard::{Lease, Watermark};
 
 /// A receipt for the rows of one `observe`. Dropping it cancels nothing.
 #[must_use = "the rows are learned in any case; a ticket tells when"]
 pub struct Ticket {
     engine: Arc<Engine>,
-    shard: Arc<Shard>,
+    shard: Lease,
     end: u64,
 }
 
 impl Ticket {
-    pub(crate) fn new(engine: &Arc<Engine>, shard: &Arc<Shard>, end: u64) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>, shard: &Lease, end: u64) -> Self {
         Self {
             engine: Arc::clone(engine),
-            shard: Arc::clone(shard),
+            shard: shard.clone(),
             end,
         }
     }
@@ -69,7 +69,7 @@ impl Ticket {
         watermark: Watermark,
         deadline: Option<Instant>,
     ) -> Result<(), RuntimeError> {
-        self.engine.hurry(&self.shard, self.end);
+        self.engine.hurry(self.shard.shard(), self.end);
         self.shard.wait(self.end, watermark, deadline)
     }
 }

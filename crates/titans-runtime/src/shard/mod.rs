@@ -6,6 +6,7 @@
 //! progress or for room.
 
 mod chunker;
+mod lease;
 mod open;
 
 use std::collections::VecDeque;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use titans_store::{MemoryStore, ShardId};
 
 pub(crate) use self::chunker::{Chunker, TokenRows};
+pub(crate) use self::lease::Lease;
+use self::lease::Leases;
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
 use crate::snapshot::{Published, Snapshot};
@@ -46,6 +49,7 @@ pub(crate) struct Shard {
     /// Held while a file is written; only savers take it. `None` once the files are closed.
     pub(crate) store: Mutex<Option<MemoryStore>>,
     skipped: Vec<String>,
+    leases: Leases,
     state: Mutex<ShardState>,
     changed: Condvar,
 }
@@ -120,6 +124,7 @@ impl Shard {
             producer: Mutex::new(()),
             store: Mutex::new(Some(store)),
             skipped,
+            leases: Leases::default(),
             state: Mutex::new(ShardState {
                 chunker,
                 learning: false,
@@ -338,6 +343,14 @@ impl Shard {
                 }
             };
         }
+    }
+
+    /// Whether everything that was taken is durable and no thread is at work here.
+    pub(crate) fn is_clean(&self) -> bool {
+        let state = self.lock();
+        let is_failed = state.stopped.as_ref().is_some_and(Stopped::is_failure);
+        let is_saved = state.durable.tokens >= state.chunker.accepted();
+        is_saved && !is_failed && !state.learning && !state.saving
     }
 
     /// What failed, if something did.
