@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn unknown_name_lists_the_known_ones() {
-        let error = "tpu".parse::<ComputeDevice>().unwrap_err();
+        let error = "tpu".parse::<ComputeDevice>().expect_err("unknown");
         assert!(error.to_string().contains("cpu, cuda"), "{error}");
     }
 }

@@ -4,8 +4,7 @@ use thiserror::Error;
 
 /// Why a memory cannot be built from a configuration.
 ///
-/// Construction is the only fallible step of this crate: once a memory exists,
-/// reading and writing cannot fail.
+/// A configuration is checked once, in whole, when a memory is built from it.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -100,6 +99,22 @@ pub enum StateError {
         name: String,
         /// Position in row-major order.
         index: usize,
+    },
+}
+
+/// Why tokens were not taken in. The memory is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// A number is NaN or infinite.
+    #[error("{what} are not finite at memory {memory}, token {token}")]
+    NotFinite {
+        /// Keys, values or a gate.
+        what: &'static str,
+        /// Which memory of the batch.
+        memory: usize,
+        /// Which of the given tokens.
+        token: usize,
     },
 }
 

@@ -27,12 +27,18 @@ mod miras;
 mod ops;
 
 pub use device::ComputeDevice;
-pub use error::{ConfigError, StateError};
+pub use error::{ConfigError, InputError, StateError};
 pub use memory::{
-    HostState, MemoryConfig, MemoryState, NeuralMemory, StateRole, StateTensor, WriteReport,
+    DecayOrder, DeltaChunk, DeltaResult, ForgetScope, Form, GateSpan, GateValues, GradientBase,
+    HostState, MemoryConfig, MemoryState, NeuralMemory, Passed, ReadTime, Reading, Reduction,
+    SparseDelta, SparseGate, StateDelta, StateRole, StateTensor, Tail, TokenGates, Tokens,
+    UpdateConfig, WriteReport, delta_chunk,
 };
 pub use miras::{
-    AttentionalBias, ChoiceDescriptor, LearningAlgorithm, MemoryArchitecture, MirasConfig,
-    NormalisedStep, Params, Preset, RetentionGate, SparseChannelMlp, SurpriseSigmoid,
+    Activation, AttentionalBias, ChoiceDescriptor, DotProduct, ElasticNet, FactorizedMlp, GatedMlp,
+    GatedResidualMlp, GradientDescent, Huber, HuberForm, Kl, L2, L2Retention, L2Scale,
+    LearningAlgorithm, Lp, Lq, Matrix, MemoryArchitecture, MirasConfig, Mlp, Momentum,
+    NewtonSchulz, NewtonSchulzSchedule, NoRetention, NormalisedStep, Params, Preset, RetentionGate,
+    RetentionTarget, RowNorm, SparseChannelMlp, SurpriseSigmoid, SwiGluMlp, Wrap,
 };
 pub use ops::{ActiveChannels, HostOps, MemoryOps, TensorOps, WriteRule, Written, top_k_into};

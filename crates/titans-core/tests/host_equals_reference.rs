@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use titans_core::{
-    HostOps, LearningAlgorithm, MemoryArchitecture, MemoryConfig, NeuralMemory, NormalisedStep,
-    Preset, RetentionGate, SparseChannelMlp, SurpriseSigmoid, TensorOps,
+    Form, HostOps, LearningAlgorithm, MemoryArchitecture, MemoryConfig, NeuralMemory, NoRetention,
+    NormalisedStep, Preset, RetentionGate, SparseChannelMlp, SurpriseSigmoid, Tail, TensorOps,
+    Tokens,
 };
 
 /// f32 sums in another order: 2^-24 relative per term, a few hundred terms.
@@ -56,17 +57,32 @@ fn check(config: MemoryConfig, tokens: usize) {
     let (host, reference) = pair(config);
     let mut host_state = host.initial_state();
     let mut reference_state = reference.initial_state();
+    let mut general_state = host.initial_state();
     // A second pass over the same keys meets what the first one wrote.
     let keys = random(tokens, config.key_dim);
     for pass in 0..2 {
         let values = random(tokens, config.value_dim);
-        let host_report = host.write(&mut host_state, keys.clone(), values.clone());
-        let reference_report = reference.write(&mut reference_state, keys.clone(), values);
+        let host_report = host
+            .write(&mut host_state, keys.clone(), values.clone())
+            .expect("finite");
+        let reference_report = reference
+            .write(&mut reference_state, keys.clone(), values.clone())
+            .expect("finite");
         assert_eq!(host_report.tokens_written, reference_report.tokens_written);
-        assert_eq!(
-            host_report.touched_channels,
-            reference_report.touched_channels
-        );
+        let rows = |report: &titans_core::WriteReport| -> Vec<u32> {
+            let tensors = report.delta.tensors.iter();
+            tensors.flat_map(|t| t.indices.clone()).collect()
+        };
+        assert_eq!(rows(&host_report), rows(&reference_report));
+        // The general path knows nothing of rows, and yet does the same.
+        host.pass(
+            std::slice::from_mut(&mut general_state),
+            Tokens::new(keys.clone().unsqueeze_dim(0), values.unsqueeze_dim(0)),
+            None,
+            Tail::Hold,
+            Form::Chunkwise,
+        )
+        .expect("finite");
         let surprise = largest_difference(&host_report.surprise, &reference_report.surprise);
         assert!(
             surprise < TOLERANCE,
@@ -78,7 +94,14 @@ fn check(config: MemoryConfig, tokens: usize) {
         &reference_state.to_host().tensors[0].values,
     );
     assert!(weights < TOLERANCE, "weights differ by {weights}");
-    assert!((host_state.smoothed_surprise - reference_state.smoothed_surprise).abs() < TOLERANCE);
+    let general = largest_difference(
+        &host_state.to_host().tensors[0].values,
+        &general_state.to_host().tensors[0].values,
+    );
+    assert!(general < TOLERANCE, "the general path differs by {general}");
+    let smoothed = host_state.smoothed_surprise();
+    assert!((smoothed - reference_state.smoothed_surprise()).abs() < TOLERANCE);
+    assert!((smoothed - general_state.smoothed_surprise()).abs() < TOLERANCE);
     assert_eq!(host_state.tokens_written, reference_state.tokens_written);
 
     let queries = random(tokens, config.key_dim);
@@ -115,19 +138,18 @@ fn more_tokens_than_one_block_of_activations() {
 fn every_retention_gate_and_a_partial_step() {
     Device::flex().seed(5);
     for retention_gate in [
-        RetentionGate::None,
+        RetentionGate::None(NoRetention),
         RetentionGate::SurpriseSigmoid(SurpriseSigmoid {
             gain: 0.8,
             offset: 0.2,
+            smoothing: 0.5,
         }),
     ] {
         let mut config = config(53, 11, 9, 7);
         config.miras.retention_gate = retention_gate;
-        config.miras.learning_algorithm = LearningAlgorithm::NormalisedStep(NormalisedStep {
-            step_size: 0.4,
-            surprise_threshold: 0.9,
-            momentum_decay: 0.5,
-        });
+        config.miras.learning_algorithm =
+            LearningAlgorithm::NormalisedStep(NormalisedStep { step_size: 0.4 });
+        config.update.surprise_threshold = 0.9;
         check(config, 29);
     }
 }

@@ -1,7 +1,11 @@
 //! The sizes and choices of a memory.
 
+use super::update::{ForgetScope, GateSpan, GradientBase, Reduction, SparseGate, UpdateConfig};
 use crate::error::{ConfigError, at_least_one};
-use crate::miras::{MemoryArchitecture, MirasConfig};
+use crate::miras::{
+    AttentionalBias, LearningAlgorithm, MemoryArchitecture, MirasConfig, RetentionGate,
+    RetentionTarget, TensorSpec, Wrap,
+};
 
 /// Everything that decides what a memory computes.
 ///
@@ -12,30 +16,31 @@ pub struct MemoryConfig {
     pub key_dim: usize,
     /// Width of values.
     pub value_dim: usize,
-    /// Seed of the frozen parameters.
+    /// Seed of the frozen parameters and of the initial weights.
     pub seed: u64,
     /// The four choices.
     pub miras: MirasConfig,
+    /// When updates happen and what they touch.
+    pub update: UpdateConfig,
 }
 
 impl MemoryConfig {
     /// All parameters: frozen and learned.
     pub fn parameters(&self) -> usize {
-        let MemoryArchitecture::SparseChannelMlp(mlp) = self.miras.architecture;
-        mlp.channels * (self.key_dim + self.value_dim)
+        self.learned_parameters() + self.frozen_expansion_len()
     }
 
-    /// Shape of the learned weights, `[channels, value_dim]`.
-    pub fn weights_shape(&self) -> [usize; 2] {
-        let MemoryArchitecture::SparseChannelMlp(mlp) = self.miras.architecture;
-        [mlp.channels, self.value_dim]
-    }
-
-    /// Bytes of what is learned, at any time and after any number of tokens: the weights
-    /// and the smoothed surprise.
+    /// Bytes of what is learned, at any time and after any number of tokens: weights,
+    /// momentum, what a gate or the gradient base must remember, and the tokens of an
+    /// unfinished update at their most.
     pub fn state_bytes(&self) -> usize {
-        let [channels, value_dim] = self.weights_shape();
-        (channels * value_dim + 1) * size_of::<f32>()
+        let orders = self.miras.learning_algorithm.momentum_decays().len();
+        let keeps_base = matches!(self.update.gradient_base, GradientBase::EveryTokens(_));
+        let keeps_initial = self.update.gradient_base == GradientBase::Initial
+            || self.miras.retention_gate.needs_initial();
+        let copies = 1 + orders + usize::from(keeps_base) + usize::from(keeps_initial);
+        let pending = (self.update.update_size - 1) * (self.key_dim + self.value_dim);
+        (copies * self.learned_parameters() + pending + 1) * size_of::<f32>()
     }
 
     /// Checks every number once.
@@ -45,6 +50,90 @@ impl MemoryConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         at_least_one("key_dim", self.key_dim)?;
         at_least_one("value_dim", self.value_dim)?;
-        self.miras.validate()
+        self.miras.validate(self.key_dim, self.value_dim)?;
+        self.update.validate()
+    }
+
+    /// The learned tensors, in the order in which a state holds them.
+    pub(crate) fn tensors(&self) -> Vec<TensorSpec> {
+        self.miras
+            .architecture
+            .tensors(self.key_dim, self.value_dim)
+    }
+
+    /// The memory is a matrix over sparse features or keys, written token by token under
+    /// constant gates: what [`MemoryOps`](crate::MemoryOps) do row by row.
+    pub(crate) fn is_row_memory(&self) -> bool {
+        let is_matrix = match self.miras.architecture {
+            MemoryArchitecture::SparseChannelMlp(_) => true,
+            MemoryArchitecture::Matrix(matrix) => matrix.wrap == Wrap::Plain,
+            _ => false,
+        };
+        let keeps_rows = match self.miras.retention_gate {
+            RetentionGate::None(_) => true,
+            RetentionGate::SurpriseSigmoid(_) => self.update.forget_scope == ForgetScope::Written,
+            _ => false,
+        };
+        is_matrix
+            && keeps_rows
+            && self.is_plain_descent()
+            && self.update.sparse_gate == SparseGate::None
+            && self.update.max_gradient_norm.is_none()
+    }
+
+    /// The memory is linear in its weights and so is its whole recurrence: the delta rule.
+    pub(crate) fn is_linear_delta(&self) -> bool {
+        let is_linear = match self.miras.architecture {
+            MemoryArchitecture::SparseChannelMlp(_) => true,
+            MemoryArchitecture::Matrix(matrix) => matrix.wrap == Wrap::Plain,
+            _ => false,
+        };
+        let decays_linearly = match self.miras.retention_gate {
+            RetentionGate::None(_) => true,
+            RetentionGate::L2(gate) => {
+                gate.target == RetentionTarget::Zero
+                    && self.update.forget_scope == ForgetScope::Dense
+            }
+            _ => false,
+        };
+        is_linear
+            && decays_linearly
+            && self.is_plain_descent()
+            && self.update.surprise_threshold == 0.0
+            && self.update.sparse_gate == SparseGate::None
+            && self.update.max_gradient_norm.is_none()
+    }
+
+    /// Gradient descent on l2, token by token, at the weights as they are.
+    fn is_plain_descent(&self) -> bool {
+        matches!(self.miras.attentional_bias, AttentionalBias::L2(_))
+            && matches!(
+                self.miras.learning_algorithm,
+                LearningAlgorithm::GradientDescent(_) | LearningAlgorithm::NormalisedStep(_)
+            )
+            && self.update.update_size == 1
+            && self.update.gradient_base == GradientBase::UpdateStart
+            && self.update.gate_span == GateSpan::PerToken
+            && self.update.reduction == Reduction::Sum
+    }
+
+    fn learned_parameters(&self) -> usize {
+        self.tensors().iter().map(TensorSpec::len).sum()
+    }
+
+    fn frozen_expansion_len(&self) -> usize {
+        match self.miras.architecture {
+            MemoryArchitecture::SparseChannelMlp(mlp) => mlp.channels * self.key_dim,
+            _ => 0,
+        }
+    }
+}
+
+impl MirasConfig {
+    fn validate(&self, key_dim: usize, value_dim: usize) -> Result<(), ConfigError> {
+        self.architecture.validate(key_dim, value_dim)?;
+        self.attentional_bias.validate()?;
+        self.retention_gate.validate()?;
+        self.learning_algorithm.validate()
     }
 }

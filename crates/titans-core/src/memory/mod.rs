@@ -1,24 +1,52 @@
 //! The memory itself: read, write, and what a write reports.
 
+mod advance;
+mod chunkwise;
+mod coefficients;
 mod config;
+mod delta_rule;
+mod learned;
+mod pass;
+mod recurrent;
+mod rows;
+mod rules;
+mod sparse_gate;
 mod state;
+mod state_delta;
+mod surprise;
+mod tokens;
+mod update;
 
 pub use config::MemoryConfig;
+pub use delta_rule::{DecayOrder, DeltaChunk, DeltaResult, delta_chunk};
+pub use pass::{Form, Passed, ReadTime, Reading, Tail};
 pub use state::{HostState, MemoryState, StateRole, StateTensor, WriteReport};
+pub use state_delta::{SparseDelta, StateDelta};
+pub use tokens::{GateValues, TokenGates, Tokens};
+pub use update::{ForgetScope, GateSpan, GradientBase, Reduction, SparseGate, UpdateConfig};
 
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::error::{ConfigError, StateError};
-use crate::miras::{LearningAlgorithm, MemoryArchitecture};
-use crate::ops::{ActiveChannels, HostOps, MemoryOps, WriteRule};
+use crate::error::{ConfigError, InputError, StateError};
+use crate::miras::{MemoryArchitecture, Start, StaticMaps};
+use crate::ops::{HostOps, MemoryOps, host_floats};
+use learned::Learned;
+use pass::Pass;
+use rows::RowMemory;
+use rules::Rules;
+use surprise::relative_error;
+use tokens::GatedTokens;
 
-/// Tokens whose activations exist at once.
+/// Queries that one matrix product answers.
 ///
-/// At 8192 channels a block is 4 MB: wide enough for the matrix product to run at speed,
-/// small enough to stay near the cache. The numbers do not depend on it.
-const BLOCK: usize = 128;
+/// Every product of a read has as many rows, because a library's product may round
+/// differently for another number of rows, and an answer must not depend on the company
+/// in which it was asked for.
+const READ_ROWS: usize = 16;
 
 /// A neural memory: the frozen parameters and the rules; what is learned is a
 /// [`MemoryState`].
@@ -36,21 +64,24 @@ const BLOCK: usize = 128;
 ///
 /// let key = Tensor::<2>::ones([1, 64], &device);
 /// let value = Tensor::<2>::full([1, 64], 0.125, &device);
-/// let report = memory.write(&mut state, key.clone(), value.clone());
+/// let report = memory.write(&mut state, key.clone(), value.clone())?;
 /// assert_eq!(report.tokens_written, 1);
 ///
 /// let error = (memory.read(&state, key.clone()) - value.clone()).abs().max();
 /// assert!(error.into_scalar::<f32>() < 1e-5);
 ///
 /// // Known by now: not written again.
-/// assert_eq!(memory.write(&mut state, key, value).tokens_written, 0);
-/// # Ok::<(), titans_core::ConfigError>(())
+/// assert_eq!(memory.write(&mut state, key, value)?.tokens_written, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct NeuralMemory {
-    config: MemoryConfig,
-    expansion: Tensor<2>,
-    ops: Arc<dyn MemoryOps>,
+    rules: Arc<Rules>,
+    device: Device,
+    /// The frozen expansion `[key_dim, channels]` of a sparse memory.
+    expansion: Option<Tensor<2>>,
+    /// The fast path of memories that are written row by row.
+    rows: Option<RowMemory>,
 }
 
 impl NeuralMemory {
@@ -73,36 +104,95 @@ impl NeuralMemory {
         ops: Arc<dyn MemoryOps>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        let MemoryArchitecture::SparseChannelMlp(mlp) = config.miras.architecture;
-        let frozen = mlp.frozen_expansion(config.key_dim, config.seed);
+        let expansion = match config.miras.architecture {
+            MemoryArchitecture::SparseChannelMlp(mlp) => Some(mlp.expansion_tensor(
+                config.key_dim,
+                mlp.frozen_expansion(config.key_dim, config.seed),
+                device,
+            )),
+            _ => None,
+        };
         Ok(Self {
-            config,
-            expansion: mlp.expansion_tensor(config.key_dim, frozen, device),
-            ops,
+            rules: Arc::new(Rules::new(config)),
+            device: device.clone(),
+            rows: config
+                .is_row_memory()
+                .then(|| RowMemory::new(config, expansion.clone(), ops)),
+            expansion,
         })
     }
 
     /// The configuration that this memory was built from.
     pub fn config(&self) -> &MemoryConfig {
-        &self.config
+        &self.rules.config
     }
 
     /// The device on which it computes.
     pub fn device(&self) -> Device {
-        self.expansion.device()
+        self.device.clone()
     }
 
-    /// The frozen parameters in host memory, `[key_dim, channels]` in row-major order.
+    /// What the seed fixes, in host memory: the frozen expansion of a sparse memory, or
+    /// the initial weights of the others, tensor after tensor in row-major order.
     ///
     /// A file stores their digest, so that a state is never read with another expansion.
     pub fn frozen_parameters(&self) -> Vec<f32> {
-        let MemoryArchitecture::SparseChannelMlp(mlp) = self.config.miras.architecture;
-        mlp.frozen_expansion(self.config.key_dim, self.config.seed)
+        let config = self.config();
+        match config.miras.architecture {
+            MemoryArchitecture::SparseChannelMlp(mlp) => {
+                mlp.frozen_expansion(config.key_dim, config.seed)
+            }
+            _ => self.seeded_weights().concat(),
+        }
     }
 
-    /// A memory that knows nothing: all weights zero.
+    /// A memory that knows nothing: the weights that the seed gives.
     pub fn initial_state(&self) -> MemoryState {
-        MemoryState::new(Tensor::zeros(self.config.weights_shape(), &self.device()))
+        let tensors = self
+            .rules
+            .tensors
+            .iter()
+            .zip(self.seeded_weights())
+            .map(|(spec, values)| {
+                Tensor::from_data(
+                    TensorData::new(values, [spec.rows, spec.columns]),
+                    &self.device,
+                )
+            })
+            .collect();
+        self.state_from_tensors(tensors)
+    }
+
+    /// A memory that begins with other tensors than the seed's, for example learned ones.
+    ///
+    /// They are what the retention gate accumulates: the weights themselves for most
+    /// gates, their logarithms for `kl`. Their element type is that of all that follows.
+    ///
+    /// # Shapes
+    /// - `tensors`: those of [`MemoryState::tensors`], `[rows, columns]` each
+    ///
+    /// # Panics
+    /// If the shapes are not those of the architecture.
+    pub fn state_from_tensors(&self, tensors: Vec<Tensor<2>>) -> MemoryState {
+        let expected: Vec<[usize; 2]> = self
+            .rules
+            .tensors
+            .iter()
+            .map(|spec| [spec.rows, spec.columns])
+            .collect();
+        let found: Vec<[usize; 2]> = tensors.iter().map(Tensor::dims).collect();
+        assert_eq!(
+            found, expected,
+            "tensors are {found:?}, expected {expected:?}"
+        );
+        let accumulators = tensors
+            .into_iter()
+            .map(|tensor| tensor.unsqueeze_dim(0))
+            .collect();
+        MemoryState::new(
+            self.rules.clone(),
+            Learned::begin(&self.rules, accumulators),
+        )
     }
 
     /// The state that [`MemoryState::to_host`] copied, bit for bit.
@@ -111,64 +201,7 @@ impl NeuralMemory {
     /// [`StateError`] when a tensor or a scalar of this configuration is missing, of another
     /// shape or not finite, or when there is one that this configuration does not have.
     pub fn state_from_host(&self, host: HostState) -> Result<MemoryState, StateError> {
-        let shape = self.config.weights_shape();
-        let mut tensors = host.tensors.into_iter();
-        let found = tensors.next().ok_or_else(|| StateError::Missing {
-            what: "tensor",
-            name: state::WEIGHTS.to_owned(),
-        })?;
-        if found.name != state::WEIGHTS || found.role != StateRole::Weights {
-            return Err(StateError::Unexpected {
-                what: "tensor",
-                name: found.name,
-            });
-        }
-        if let Some(surplus) = tensors.next() {
-            return Err(StateError::Unexpected {
-                what: "tensor",
-                name: surplus.name,
-            });
-        }
-        if found.shape != shape || found.values.len() != shape[0] * shape[1] {
-            return Err(StateError::Shape {
-                name: found.name,
-                expected: shape.to_vec(),
-                found: found.shape,
-            });
-        }
-        if let Some(index) = found.values.iter().position(|value| !value.is_finite()) {
-            return Err(StateError::NotFinite {
-                name: found.name,
-                index,
-            });
-        }
-        let mut scalars = host.scalars;
-        let smoothed =
-            scalars
-                .remove(state::SMOOTHED_SURPRISE)
-                .ok_or_else(|| StateError::Missing {
-                    what: "scalar",
-                    name: state::SMOOTHED_SURPRISE.to_owned(),
-                })?;
-        if let Some((name, _)) = scalars.pop_first() {
-            return Err(StateError::Unexpected {
-                what: "scalar",
-                name,
-            });
-        }
-        if !smoothed.is_finite() {
-            return Err(StateError::NotFinite {
-                name: state::SMOOTHED_SURPRISE.to_owned(),
-                index: 0,
-            });
-        }
-        let weights = Tensor::from_data(TensorData::new(found.values, shape), &self.device());
-        Ok(MemoryState {
-            smoothed_surprise: smoothed as f32,
-            tokens_seen: host.tokens_seen,
-            tokens_written: host.tokens_written,
-            ..MemoryState::new(weights)
-        })
+        MemoryState::from_host(&self.rules, host, &self.device)
     }
 
     /// Recalls: `M(query)` with the weights as they are, nothing is learned.
@@ -180,101 +213,410 @@ impl NeuralMemory {
     /// # Panics
     /// If `queries` are not `key_dim` wide.
     pub fn read(&self, state: &MemoryState, queries: Tensor<2>) -> Tensor<2> {
-        let [tokens, _] = self.check_width("queries", &queries, self.config.key_dim);
+        let [tokens, width] = queries.dims();
+        check_width("queries", [tokens, width], self.config().key_dim);
         if tokens == 0 {
-            return Tensor::zeros([0, self.config.value_dim], &self.device());
+            return Tensor::zeros(
+                [0, self.config().value_dim],
+                (&queries.device(), queries.dtype()),
+            );
         }
-        self.ops
-            .read(&state.weights, &self.active_channels(queries))
+        match &self.rows {
+            Some(rows) if self.expansion.is_some() => rows.read(&state.learned, queries),
+            _ => self
+                .read_batch(std::slice::from_ref(state), queries.unsqueeze_dim(0))
+                .squeeze_dim(0),
+        }
     }
 
-    /// Learns: writes the tokens that surprise the memory, in order, and nothing else.
+    /// Recalls from many memories at once, each answer that of the memory alone.
     ///
-    /// Token by token, each against the weights that the one before it left:
+    /// # Shapes
+    /// - `queries`: `[memories, tokens, key_dim]`
+    /// - returns: `[memories, tokens, value_dim]`
     ///
-    /// ```text
-    /// error_t    = value_t - f_t @ W
-    /// surprise_t = ||error_t|| / ||value_t||
-    /// W[j]       = retention_t * W[j] + step_size * f_tj * error_t     for active channels j,
-    ///              if surprise_t > surprise_threshold
-    /// ```
+    /// # Panics
+    /// If there are not as many states as memories, or `queries` are not `key_dim` wide.
+    pub fn read_batch(&self, states: &[MemoryState], queries: Tensor<3>) -> Tensor<3> {
+        let [memories, tokens, width] = queries.dims();
+        check_width("queries", [tokens, width], self.config().key_dim);
+        check_memories(states.len(), memories);
+        let accumulators: Vec<Tensor<3>> = (0..self.rules.tensors.len())
+            .map(|tensor| {
+                let of_each = states.iter();
+                let parts = of_each.map(|state| state.learned.accumulators[tensor].clone());
+                Tensor::cat(parts.collect(), 0)
+            })
+            .collect();
+        let weights = self.rules.weights(&accumulators);
+        let mut answers = Vec::new();
+        for start in (0..tokens).step_by(READ_ROWS) {
+            let count = READ_ROWS.min(tokens - start);
+            let mut block = queries.clone().narrow(1, start, count);
+            if count < READ_ROWS {
+                let options = (&block.device(), block.dtype());
+                let empty = Tensor::zeros([memories, READ_ROWS - count, width], options);
+                block = Tensor::cat(vec![block, empty], 1);
+            }
+            let architecture = &self.config().miras.architecture;
+            let answer = architecture.predict(&StaticMaps(&weights), self.lift(block));
+            answers.push(answer.narrow(1, 0, count));
+        }
+        if answers.is_empty() {
+            let options = (&queries.device(), queries.dtype());
+            return Tensor::zeros([memories, 0, self.config().value_dim], options);
+        }
+        Tensor::cat(answers, 1)
+    }
+
+    /// Learns: writes the tokens in order, as the configuration says.
     ///
-    /// This is the delta rule `W <- a W + step k (v - W k)` of Titans (arXiv:2501.00663,
-    /// eq. 13-14, linear in the learned layer) with the decay confined to the written
-    /// rows. Writing a stream in pieces of any length gives what one piece gives.
+    /// Writing a stream in pieces of any length gives, bit for bit, what one piece gives.
+    /// Tokens that do not fill an update wait in the state; [`finish_update`] writes them
+    /// at once.
     ///
     /// # Shapes
     /// - `keys`: `[tokens, key_dim]`
     /// - `values`: `[tokens, value_dim]`
     ///
+    /// # Errors
+    /// [`InputError`] when a number is NaN or infinite; the state is as it was.
+    ///
     /// # Panics
     /// If the widths are not those of the configuration, or keys and values disagree on
     /// `tokens`.
+    ///
+    /// [`finish_update`]: Self::finish_update
     pub fn write(
         &self,
         state: &mut MemoryState,
         keys: Tensor<2>,
         values: Tensor<2>,
-    ) -> WriteReport {
-        let [tokens, _] = self.check_width("keys", &keys, self.config.key_dim);
-        let [value_tokens, _] = self.check_width("values", &values, self.config.value_dim);
+    ) -> Result<WriteReport, InputError> {
+        self.check_shapes(
+            [1, keys.dims()[0], keys.dims()[1]],
+            [1, values.dims()[0], values.dims()[1]],
+        );
+        if keys.dims()[0] == 0 {
+            return Ok(WriteReport::default());
+        }
+        if let Some(rows) = &self.rows {
+            return rows.write(state, keys, values);
+        }
+        let mut reports = self.write_batch(
+            std::slice::from_mut(state),
+            keys.unsqueeze_dim(0),
+            values.unsqueeze_dim(0),
+        )?;
+        Ok(reports.remove(0))
+    }
+
+    /// Writes to many memories at once, each as if it were alone, bit for bit.
+    ///
+    /// # Shapes
+    /// - `keys`: `[memories, tokens, key_dim]`
+    /// - `values`: `[memories, tokens, value_dim]`
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); no state is changed.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write), and if there are not as many states as memories.
+    pub fn write_batch(
+        &self,
+        states: &mut [MemoryState],
+        keys: Tensor<3>,
+        values: Tensor<3>,
+    ) -> Result<Vec<WriteReport>, InputError> {
+        self.check_shapes(keys.dims(), values.dims());
+        let [memories, tokens, _] = keys.dims();
+        check_memories(states.len(), memories);
+        if tokens == 0 {
+            return Ok(vec![WriteReport::default(); memories]);
+        }
+        let row = |tensor: &Tensor<3>, memory: usize| tensor.clone().narrow(0, memory, 1);
+        let given = Tokens::new(keys.clone(), values.clone());
+        GatedTokens::resolve(given, 0, 1).check_finite()?;
+        if let Some(rows) = &self.rows {
+            return (states.iter_mut().enumerate())
+                .map(|(memory, state)| {
+                    let keys = row(&keys, memory).squeeze_dim(0);
+                    rows.write(state, keys, row(&values, memory).squeeze_dim(0))
+                })
+                .collect();
+        }
+        if !self.in_step(states) {
+            return (states.iter_mut().enumerate())
+                .map(|(memory, state)| {
+                    self.write_in_step(
+                        std::slice::from_mut(state),
+                        row(&keys, memory),
+                        row(&values, memory),
+                    )
+                    .map(|mut reports| reports.remove(0))
+                })
+                .collect();
+        }
+        self.write_in_step(states, keys, values)
+    }
+
+    /// Writes the tokens that wait for their update as a short update of their own.
+    pub fn finish_update(&self, state: &mut MemoryState) -> WriteReport {
+        if state.tokens_pending() == 0 {
+            return WriteReport::default();
+        }
+        let before = state.to_host();
+        let options = (&self.device, state.learned.accumulators[0].dtype());
+        let nothing = Tokens::new(
+            Tensor::zeros([1, 0, self.config().key_dim], options),
+            Tensor::zeros([1, 0, self.config().value_dim], options),
+        );
+        let passed = self.pass_unchecked(
+            std::slice::from_mut(state),
+            nothing,
+            None,
+            Tail::Apply,
+            Form::Chunkwise,
+        );
+        WriteReport {
+            surprise: Vec::new(),
+            tokens_written: passed.tokens_written[0],
+            delta: StateDelta::between(&before, &state.to_host()),
+        }
+    }
+
+    /// Writes and reads a stream in one pass, under learned gates if there are any: what a
+    /// layer of a model does. Differentiable: under autodiff, gradients flow to keys,
+    /// values, gates, queries and the tensors that the states began with, through every
+    /// update.
+    ///
+    /// A stream cut into pieces gives the same bits for updates of more than one token.
+    /// The linear delta rule is solved exactly in chunks, whose bits hang on where the
+    /// pieces begin; [`write`](Self::write) goes token by token there.
+    ///
+    /// # Errors
+    /// [`InputError`] when a number is NaN or infinite; no state is changed.
+    ///
+    /// # Panics
+    /// If a width, the number of tokens or of memories disagree with the configuration or
+    /// with each other, or if the memories are not equally far in their updates.
+    pub fn pass(
+        &self,
+        states: &mut [MemoryState],
+        tokens: Tokens,
+        reading: Option<Reading>,
+        tail: Tail,
+        form: Form,
+    ) -> Result<Passed, InputError> {
+        let [memories, count, _] = tokens.keys.dims();
+        self.check_shapes(tokens.keys.dims(), tokens.values.dims());
+        check_memories(states.len(), memories);
+        if let Some(reading) = &reading {
+            let [_, queries, width] = reading.queries.dims();
+            check_width("queries", [queries, width], self.config().key_dim);
+            assert_eq!(queries, count, "{queries} queries beside {count} tokens");
+        }
+        assert!(
+            self.in_step(states),
+            "the memories are not equally far in their updates"
+        );
+        if count > 0 {
+            let begun = states[0].tokens_pending();
+            GatedTokens::resolve(tokens.clone(), begun, self.config().update.update_size)
+                .check_finite()?;
+        }
+        Ok(self.pass_unchecked(states, tokens, reading, tail, form))
+    }
+
+    /// The gradient of the tokens' losses, each times its step, summed over the tokens and
+    /// bounded, at the weights at which the state's next update takes it; one
+    /// `[rows, columns]` per tensor. Nothing is written.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write).
+    pub fn gradient(&self, state: &MemoryState, tokens: Tokens) -> Vec<Tensor<2>> {
+        self.check_shapes(tokens.keys.dims(), tokens.values.dims());
+        let update_size = self.config().update.update_size;
+        let tokens = GatedTokens::resolve(tokens, 0, update_size);
+        let tokens = GatedTokens {
+            keys: self.lift(tokens.keys.clone()),
+            ..tokens
+        };
+        let surprise = surprise::surprise(&self.rules, &state.learned, &tokens);
+        let dtype = surprise.loss.dtype();
+        let sum = chunkwise::sum_of_gradients(&self.rules, &surprise);
+        advance::bounded(&self.rules, sum)
+            .into_iter()
+            .map(|tensor| tensor.squeeze_dim::<2>(0).cast(dtype))
+            .collect()
+    }
+
+    /// The weights at which the state's next update takes its gradients, one
+    /// `[rows, columns]` per tensor.
+    pub fn gradient_base(&self, state: &MemoryState) -> Vec<Tensor<2>> {
+        let base = self.rules.base_weights(&state.learned).into_iter();
+        base.map(|tensor| tensor.squeeze_dim(0)).collect()
+    }
+
+    fn pass_unchecked(
+        &self,
+        states: &mut [MemoryState],
+        tokens: Tokens,
+        reading: Option<Reading>,
+        tail: Tail,
+        form: Form,
+    ) -> Passed {
+        let [_, count, _] = tokens.keys.dims();
+        let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
+        let begun = learned.pending_tokens();
+        let tokens = GatedTokens::resolve(tokens, begun, self.config().update.update_size);
+        let lift = |keys: Tensor<3>| self.lift(keys);
+        let pass = Pass {
+            rules: &self.rules,
+            lift: &lift,
+            form,
+            when: reading.as_ref().map(|reading| reading.when),
+        };
+        let queries = reading.map(|reading| reading.queries);
+        let (learned, parts) = pass.run(
+            learned,
+            tokens,
+            queries.as_ref(),
+            tail,
+            states[0].tokens_in_weights(),
+        );
+        let passed = parts.join(
+            &learned.smoothed_surprise,
+            self.config().value_dim,
+            queries.is_some(),
+        );
+        for (memory, state) in states.iter_mut().enumerate() {
+            state.learned = learned.memory(memory);
+            state.tokens_seen += count as u64;
+            state.tokens_written += passed.tokens_written[memory] as u64;
+        }
+        passed
+    }
+
+    fn write_in_step(
+        &self,
+        states: &mut [MemoryState],
+        keys: Tensor<3>,
+        values: Tensor<3>,
+    ) -> Result<Vec<WriteReport>, InputError> {
+        let before: Vec<HostState> = states.iter().map(MemoryState::to_host).collect();
+        let begun = states[0].tokens_pending();
+        let [memories, count, _] = keys.dims();
+        let passed = self.pass_unchecked(
+            states,
+            Tokens::new(keys, values),
+            None,
+            Tail::Hold,
+            Form::Chunkwise,
+        );
+        let mut surprise = passed.relative_error;
+        if states[0].tokens_pending() > 0 {
+            surprise = Tensor::cat(vec![surprise, self.surprise_of_pending(states)], 1);
+        }
+        let surprise = host_floats(surprise.narrow(1, begun, count));
+        Ok((0..memories)
+            .map(|memory| WriteReport {
+                surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
+                tokens_written: passed.tokens_written[memory],
+                delta: StateDelta::between(&before[memory], &states[memory].to_host()),
+            })
+            .collect())
+    }
+
+    /// Relative errors of the tokens that wait, at the base of their update.
+    fn surprise_of_pending(&self, states: &[MemoryState]) -> Tensor<2> {
+        let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
+        let pending = learned
+            .pending
+            .clone()
+            .expect("only called with pending tokens");
+        let count = pending.len();
+        // As many rows as the update will have, and with them its bits.
+        let full = pending.pad_to(self.config().update.update_size, self.config());
+        let base = self.rules.base_weights(&learned);
+        let architecture = &self.config().miras.architecture;
+        let prediction = architecture.predict(&StaticMaps(&base), self.lift(full.keys));
+        relative_error(prediction, full.values).narrow(1, 0, count)
+    }
+
+    /// What the learned tensors see of keys: themselves, or the features of a frozen,
+    /// sparse expansion.
+    fn lift(&self, keys: Tensor<3>) -> Tensor<3> {
+        match (&self.expansion, self.config().miras.architecture) {
+            (Some(expansion), MemoryArchitecture::SparseChannelMlp(mlp)) => {
+                mlp.features(keys, expansion.clone())
+            }
+            _ => keys,
+        }
+    }
+
+    /// All memories can be updated by the same operations.
+    fn in_step(&self, states: &[MemoryState]) -> bool {
+        let counts_tokens = self.rules.keeps_base()
+            || matches!(
+                self.config().update.sparse_gate,
+                SparseGate::Channels { .. }
+            );
+        let phase = |state: &MemoryState| {
+            let pending = state.learned.pending.as_ref();
+            let gates = pending.map(|tokens| tokens.gates.each_ref().map(Option::is_some));
+            let tokens = if counts_tokens {
+                state.tokens_in_weights()
+            } else {
+                0
+            };
+            (state.tokens_pending(), gates, tokens)
+        };
+        states.iter().all(|state| phase(state) == phase(&states[0]))
+    }
+
+    fn seeded_weights(&self) -> Vec<Vec<f32>> {
+        let mut words = ChaCha8Rng::seed_from_u64(self.config().seed);
+        let specs = self.rules.tensors.iter();
+        specs
+            .map(|spec| match spec.start {
+                Start::Zero => vec![0.0; spec.len()],
+                Start::Random => {
+                    let bound = (3.0 / spec.rows as f32).sqrt();
+                    (0..spec.len())
+                        .map(|_| {
+                            let unit = (words.next_u32() >> 8) as f32 / (1u32 << 24) as f32;
+                            (2.0 * unit - 1.0) * bound
+                        })
+                        .collect()
+                }
+            })
+            .collect()
+    }
+
+    fn check_shapes(&self, keys: [usize; 3], values: [usize; 3]) {
+        let [memories, tokens, key_dim] = keys;
+        let [value_memories, value_tokens, value_dim] = values;
+        check_width("keys", [tokens, key_dim], self.config().key_dim);
+        check_width("values", [value_tokens, value_dim], self.config().value_dim);
         assert_eq!(
             tokens, value_tokens,
             "keys have {tokens} tokens, values have {value_tokens}"
         );
-        if tokens == 0 {
-            return WriteReport::default();
-        }
-        let written = self.ops.write(
-            state.weights.clone(),
-            state.smoothed_surprise,
-            &self.active_channels(keys),
-            values,
-            &self.rule(),
-        );
-        state.weights = written.weights;
-        state.smoothed_surprise = written.smoothed_surprise;
-        state.tokens_seen += tokens as u64;
-        state.tokens_written += written.tokens_written as u64;
-        WriteReport {
-            surprise: written.surprise,
-            tokens_written: written.tokens_written,
-            touched_channels: written.touched_channels,
-        }
+        check_memories(value_memories, memories);
     }
+}
 
-    fn rule(&self) -> WriteRule {
-        let LearningAlgorithm::NormalisedStep(step) = self.config.miras.learning_algorithm;
-        WriteRule {
-            step,
-            retention_gate: self.config.miras.retention_gate,
-        }
-    }
+fn check_width(name: &str, [tokens, width]: [usize; 2], expected: usize) {
+    assert_eq!(
+        width, expected,
+        "{name} are [{tokens}, {width}], expected [{tokens}, {expected}]"
+    );
+}
 
-    fn active_channels(&self, keys: Tensor<2>) -> ActiveChannels {
-        let MemoryArchitecture::SparseChannelMlp(mlp) = self.config.miras.architecture;
-        let [tokens, _] = keys.dims();
-        let mut indices = Vec::new();
-        let mut features = Vec::new();
-        for start in (0..tokens).step_by(BLOCK) {
-            let block = keys.clone().slice([start..tokens.min(start + BLOCK)]);
-            let activations = block.matmul(self.expansion.clone());
-            let active = self.ops.activate(activations, mlp.active_channels);
-            indices.push(active.indices);
-            features.push(active.features);
-        }
-        ActiveChannels {
-            indices: Tensor::cat(indices, 0),
-            features: Tensor::cat(features, 0),
-        }
-    }
-
-    fn check_width(&self, name: &str, rows: &Tensor<2>, expected: usize) -> [usize; 2] {
-        let [tokens, width] = rows.dims();
-        assert_eq!(
-            width, expected,
-            "{name} are [{tokens}, {width}], expected [{tokens}, {expected}]"
-        );
-        [tokens, width]
-    }
+fn check_memories(found: usize, expected: usize) {
+    assert_eq!(
+        found, expected,
+        "{found} memories for {expected} in the batch"
+    );
 }

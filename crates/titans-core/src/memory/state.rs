@@ -1,25 +1,31 @@
-//! What a memory has learned, on the device and in host memory.
+//! What one memory has learned, on the device and in host memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 
+use super::learned::Learned;
+use super::rules::Rules;
+use super::state_delta::StateDelta;
+use super::tokens::{GATE_NAMES, GatedTokens};
+use crate::error::StateError;
 use crate::ops::host_floats;
 
-/// Name of the learned weights among the tensors of a [`HostState`].
-pub(super) const WEIGHTS: &str = "weights";
 /// Name of the smoothed surprise among the scalars of a [`HostState`].
 pub(super) const SMOOTHED_SURPRISE: &str = "smoothed_surprise";
+/// Names of the pending tensors; gates follow under their own names.
+const PENDING_KEYS: &str = "keys";
+const PENDING_VALUES: &str = "values";
 
-/// The learned part of a memory: constant in size, whatever it has read.
+/// The learned part of one memory: bounded in size, whatever it has read.
 ///
 /// Cloning shares the tensors; a write to one of the clones leaves the others as they were.
 #[derive(Clone, Debug)]
 pub struct MemoryState {
-    /// `[channels, value_dim]`.
-    pub(super) weights: Tensor<2>,
-    /// The article's scalar momentum; see [`NormalisedStep`](crate::NormalisedStep).
-    pub smoothed_surprise: f32,
+    pub(super) rules: Arc<Rules>,
+    /// One memory, so every tensor begins with a 1.
+    pub(super) learned: Learned,
     /// Tokens read so far.
     pub tokens_seen: u64,
     /// Tokens written so far.
@@ -27,31 +33,74 @@ pub struct MemoryState {
 }
 
 impl MemoryState {
-    pub(super) fn new(weights: Tensor<2>) -> Self {
+    pub(super) fn new(rules: Arc<Rules>, learned: Learned) -> Self {
         Self {
-            weights,
-            smoothed_surprise: 0.0,
+            rules,
+            learned,
             tokens_seen: 0,
             tokens_written: 0,
         }
     }
 
-    /// A copy in host memory: everything that a file must keep.
-    pub fn to_host(&self) -> HostState {
-        let scalars = [(SMOOTHED_SURPRISE, self.smoothed_surprise)];
-        HostState {
-            tensors: vec![StateTensor {
-                name: WEIGHTS.to_owned(),
-                role: StateRole::Weights,
-                shape: self.weights.dims().to_vec(),
-                values: host_floats(self.weights.clone()),
-            }],
-            scalars: scalars
-                .map(|(name, value)| (name.to_owned(), f64::from(value)))
-                .into(),
-            tokens_seen: self.tokens_seen,
-            tokens_written: self.tokens_written,
-        }
+    /// Tokens that wait for their update to be complete.
+    pub fn tokens_pending(&self) -> usize {
+        self.learned.pending_tokens()
+    }
+
+    /// The learned tensors, `[rows, columns]` each, as the retention gate accumulates
+    /// them. Without copying; part of the graph under autodiff.
+    pub fn tensors(&self) -> Vec<Tensor<2>> {
+        self.learned
+            .accumulators
+            .iter()
+            .map(|tensor| tensor.clone().squeeze_dim(0))
+            .collect()
+    }
+
+    /// The momentum buffers, first order first, one `[rows, columns]` per learned tensor.
+    pub fn momenta(&self) -> Vec<Vec<Tensor<2>>> {
+        self.learned
+            .momenta
+            .iter()
+            .map(|buffers| {
+                buffers
+                    .iter()
+                    .map(|tensor| tensor.clone().squeeze_dim(0))
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// The state with other momentum buffers, laid out as [`momenta`](Self::momenta).
+    ///
+    /// # Panics
+    /// If the buffers are not as many and as large as those of this state.
+    #[must_use]
+    pub fn with_momenta(mut self, momenta: Vec<Vec<Tensor<2>>>) -> Self {
+        let shapes = |buffers: &[Tensor<3>]| -> Vec<[usize; 3]> {
+            buffers.iter().map(Tensor::dims).collect()
+        };
+        let new: Vec<Vec<Tensor<3>>> = momenta
+            .into_iter()
+            .map(|buffers| buffers.into_iter().map(|b| b.unsqueeze_dim(0)).collect())
+            .collect();
+        let expected: Vec<_> = self.learned.momenta.iter().map(|b| shapes(b)).collect();
+        let found: Vec<_> = new.iter().map(|b| shapes(b)).collect();
+        assert_eq!(
+            found, expected,
+            "momenta are {found:?}, expected {expected:?}"
+        );
+        self.learned.momenta = new;
+        self
+    }
+
+    /// The article's scalar momentum: surprise of the stream, smoothed.
+    pub fn smoothed_surprise(&self) -> f32 {
+        host_floats(self.learned.smoothed_surprise.clone())[0]
+    }
+
+    pub(super) fn tokens_in_weights(&self) -> u64 {
+        self.tokens_seen - self.tokens_pending() as u64
     }
 }
 
@@ -92,17 +141,265 @@ pub enum StateRole {
     Weights,
     /// The accumulated surprise of the learning algorithm.
     Momentum,
-    /// What an unfinished update still needs.
+    /// What an unfinished update still needs: its tokens, and the weights at which
+    /// gradients are taken or to which weights decay.
     Pending,
 }
 
 /// What one call of [`write`](crate::NeuralMemory::write) did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WriteReport {
-    /// Relative error of each token before its own write; 1 means that nothing was known.
+    /// Relative error of each given token at the weights that its gradient is taken at;
+    /// 1 means that nothing was known.
     pub surprise: Vec<f32>,
-    /// How many of the tokens were written.
+    /// How many tokens were written, including earlier ones whose update was completed.
     pub tokens_written: usize,
-    /// Rows of the weights that changed, ascending.
-    pub touched_channels: Vec<u32>,
+    /// Exactly what changed.
+    pub delta: StateDelta,
+}
+
+impl MemoryState {
+    /// A copy in host memory: everything that a file must keep.
+    pub fn to_host(&self) -> HostState {
+        let mut tensors = Vec::new();
+        let (rules, learned) = (&self.rules, &self.learned);
+        let mut push_set = |prefix: &str, role, set: &[Tensor<3>]| {
+            for (spec, tensor) in rules.tensors.iter().zip(set) {
+                tensors.push(StateTensor {
+                    name: format!("{prefix}{}", spec.name),
+                    role,
+                    shape: vec![spec.rows, spec.columns],
+                    values: host_floats(tensor.clone()),
+                });
+            }
+        };
+        push_set("", StateRole::Weights, &learned.accumulators);
+        for (order, buffers) in learned.momenta.iter().enumerate() {
+            push_set(momentum_prefix(order), StateRole::Momentum, buffers);
+        }
+        if let Some(base) = &learned.base {
+            push_set(BASE_PREFIX, StateRole::Pending, base);
+        }
+        if let Some(initial) = &learned.initial {
+            push_set(INITIAL_PREFIX, StateRole::Pending, initial);
+        }
+        if let Some(pending) = &learned.pending {
+            tensors.extend(pending_to_host(pending));
+        }
+        let scalars = [(SMOOTHED_SURPRISE, self.smoothed_surprise())];
+        HostState {
+            tensors,
+            scalars: scalars
+                .map(|(name, value)| (name.to_owned(), f64::from(value)))
+                .into(),
+            tokens_seen: self.tokens_seen,
+            tokens_written: self.tokens_written,
+        }
+    }
+
+    pub(super) fn from_host(
+        rules: &Arc<Rules>,
+        host: HostState,
+        device: &Device,
+    ) -> Result<Self, StateError> {
+        let mut reader = HostReader::new(host.tensors, device)?;
+        let mut take_set = |prefix: &str, role| -> Result<Vec<Tensor<3>>, StateError> {
+            rules
+                .tensors
+                .iter()
+                .map(|spec| {
+                    let name = format!("{prefix}{}", spec.name);
+                    let tensor: Tensor<2> = reader.take(&name, role, [spec.rows, spec.columns])?;
+                    Ok(tensor.unsqueeze_dim(0))
+                })
+                .collect()
+        };
+        let accumulators = take_set("", StateRole::Weights)?;
+        let momenta = (0..rules.momentum_orders())
+            .map(|order| take_set(momentum_prefix(order), StateRole::Momentum))
+            .collect::<Result<_, _>>()?;
+        let base = rules
+            .keeps_base()
+            .then(|| take_set(BASE_PREFIX, StateRole::Pending))
+            .transpose()?;
+        let initial = rules
+            .keeps_initial()
+            .then(|| take_set(INITIAL_PREFIX, StateRole::Pending))
+            .transpose()?;
+        let pending = reader.take_pending(rules)?;
+        reader.finish()?;
+        let smoothed = take_only_scalar(host.scalars, SMOOTHED_SURPRISE)?;
+        let learned = Learned {
+            accumulators,
+            momenta,
+            base,
+            initial,
+            smoothed_surprise: Tensor::from_data([[smoothed as f32]], device),
+            pending,
+        };
+        if (learned.pending_tokens() as u64) > host.tokens_seen {
+            return Err(StateError::Unexpected {
+                what: "pending token count",
+                name: PENDING_KEYS.to_owned(),
+            });
+        }
+        Ok(Self {
+            rules: rules.clone(),
+            learned,
+            tokens_seen: host.tokens_seen,
+            tokens_written: host.tokens_written,
+        })
+    }
+}
+
+const BASE_PREFIX: &str = "base.";
+const INITIAL_PREFIX: &str = "initial.";
+
+fn momentum_prefix(order: usize) -> &'static str {
+    ["", "second."][order]
+}
+
+fn pending_to_host(pending: &GatedTokens) -> Vec<StateTensor> {
+    let tensor = |name: &str, shape: Vec<usize>, values| StateTensor {
+        name: name.to_owned(),
+        role: StateRole::Pending,
+        shape,
+        values,
+    };
+    let rows = |name, rows: &Tensor<3>| {
+        let [_, tokens, width] = rows.dims();
+        tensor(name, vec![tokens, width], host_floats(rows.clone()))
+    };
+    let mut tensors = vec![
+        rows(PENDING_KEYS, &pending.keys),
+        rows(PENDING_VALUES, &pending.values),
+    ];
+    for (name, gate) in GATE_NAMES.into_iter().zip(&pending.gates) {
+        if let Some(values) = gate {
+            let [_, tokens] = values.dims();
+            tensors.push(tensor(name, vec![tokens], host_floats(values.clone())));
+        }
+    }
+    tensors
+}
+
+/// Takes tensors out of a host state by role and name; whatever is left is an error.
+struct HostReader<'a> {
+    left: Vec<StateTensor>,
+    device: &'a Device,
+}
+
+impl<'a> HostReader<'a> {
+    fn new(tensors: Vec<StateTensor>, device: &'a Device) -> Result<Self, StateError> {
+        for tensor in &tensors {
+            if tensor.shape.iter().product::<usize>() != tensor.values.len() {
+                return Err(StateError::Shape {
+                    name: tensor.name.clone(),
+                    expected: tensor.shape.clone(),
+                    found: vec![tensor.values.len()],
+                });
+            }
+            if let Some(index) = tensor.values.iter().position(|value| !value.is_finite()) {
+                return Err(StateError::NotFinite {
+                    name: tensor.name.clone(),
+                    index,
+                });
+            }
+        }
+        Ok(Self {
+            left: tensors,
+            device,
+        })
+    }
+
+    fn find(&self, name: &str, role: StateRole) -> Option<usize> {
+        self.left
+            .iter()
+            .position(|tensor| tensor.role == role && tensor.name == name)
+    }
+
+    fn take<const D: usize>(
+        &mut self,
+        name: &str,
+        role: StateRole,
+        expected: [usize; D],
+    ) -> Result<Tensor<D>, StateError> {
+        let index = self.find(name, role).ok_or_else(|| StateError::Missing {
+            what: "tensor",
+            name: name.to_owned(),
+        })?;
+        let found = self.left.remove(index);
+        if found.shape != expected {
+            return Err(StateError::Shape {
+                name: found.name,
+                expected: expected.to_vec(),
+                found: found.shape,
+            });
+        }
+        Ok(Tensor::from_data(
+            TensorData::new(found.values, expected),
+            self.device,
+        ))
+    }
+
+    fn take_pending(&mut self, rules: &Rules) -> Result<Option<GatedTokens>, StateError> {
+        let Some(index) = self.find(PENDING_KEYS, StateRole::Pending) else {
+            return Ok(None);
+        };
+        let found = &self.left[index].shape;
+        let tokens = found.first().copied().unwrap_or(0);
+        let (key_dim, value_dim) = (rules.config.key_dim, rules.config.value_dim);
+        if tokens == 0 || tokens >= rules.update().update_size {
+            return Err(StateError::Shape {
+                name: PENDING_KEYS.to_owned(),
+                expected: vec![rules.update().update_size - 1, key_dim],
+                found: found.clone(),
+            });
+        }
+        let role = StateRole::Pending;
+        let keys: Tensor<2> = self.take(PENDING_KEYS, role, [tokens, key_dim])?;
+        let values: Tensor<2> = self.take(PENDING_VALUES, role, [tokens, value_dim])?;
+        let mut gates = [const { None }; GATE_NAMES.len()];
+        for (name, gate) in GATE_NAMES.into_iter().zip(&mut gates) {
+            if self.find(name, role).is_some() {
+                let values: Tensor<1> = self.take(name, role, [tokens])?;
+                *gate = Some(values.unsqueeze_dim(0));
+            }
+        }
+        Ok(Some(GatedTokens {
+            keys: keys.unsqueeze_dim(0),
+            values: values.unsqueeze_dim(0),
+            gates,
+        }))
+    }
+
+    fn finish(self) -> Result<(), StateError> {
+        match self.left.into_iter().next() {
+            Some(surplus) => Err(StateError::Unexpected {
+                what: "tensor",
+                name: surplus.name,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn take_only_scalar(mut scalars: BTreeMap<String, f64>, name: &str) -> Result<f64, StateError> {
+    let value = scalars.remove(name).ok_or_else(|| StateError::Missing {
+        what: "scalar",
+        name: name.to_owned(),
+    })?;
+    if let Some((name, _)) = scalars.pop_first() {
+        return Err(StateError::Unexpected {
+            what: "scalar",
+            name,
+        });
+    }
+    if !value.is_finite() {
+        return Err(StateError::NotFinite {
+            name: name.to_owned(),
+            index: 0,
+        });
+    }
+    Ok(value)
 }

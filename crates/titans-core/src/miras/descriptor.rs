@@ -9,7 +9,9 @@ pub type Params = BTreeMap<String, f64>;
 
 /// A choice by name, with its parameters: the form that `.titanmem` headers carry.
 ///
-/// Names are lower-case ASCII and never change once released.
+/// Names are lower-case ASCII and never change once released. A parameter that is a word
+/// rather than a number, such as an activation, is a parameter of that name with value 1,
+/// for example `activation-gelu`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChoiceDescriptor {
     /// The name, for example `l2`.
@@ -19,31 +21,11 @@ pub struct ChoiceDescriptor {
 }
 
 impl ChoiceDescriptor {
-    pub(crate) fn new<const N: usize>(name: &str, params: [(&str, f64); N]) -> Self {
+    pub(crate) fn new(name: &str, params: Params) -> Self {
         Self {
             name: name.to_owned(),
-            params: params
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            params,
         }
-    }
-
-    /// The values of exactly the parameters `names`, in that order.
-    pub(crate) fn take<const N: usize>(
-        &self,
-        choice: &'static str,
-        names: [&str; N],
-    ) -> Result<[f64; N], ConfigError> {
-        let fits = self.params.len() == N && names.iter().all(|n| self.params.contains_key(*n));
-        if !fits || self.params.values().any(|value| !value.is_finite()) {
-            return Err(ConfigError::Params {
-                choice,
-                name: self.name.clone(),
-                params: format!("{:?}", self.params),
-            });
-        }
-        Ok(names.map(|name| self.params[name]))
     }
 
     /// The error for a name that is not among `known`.
@@ -52,6 +34,108 @@ impl ChoiceDescriptor {
             choice,
             name: self.name.clone(),
             known: known.join(", "),
+        }
+    }
+
+    /// Takes parameters out one by one; whatever is left at the end is an error.
+    pub(crate) fn reader(&self, choice: &'static str) -> ParamReader<'_> {
+        ParamReader {
+            choice,
+            descriptor: self,
+            left: self.params.clone(),
+        }
+    }
+}
+
+/// Named numbers, in the form that a descriptor carries.
+pub(crate) fn params<const N: usize>(params: [(&str, f64); N]) -> Params {
+    params
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// A choice among words, as a parameter.
+pub(crate) trait Word: Copy + 'static {
+    /// What the words say, for example `activation`.
+    const KIND: &'static str;
+    /// Every word.
+    const ALL: &'static [Self];
+
+    /// The word.
+    fn word(self) -> &'static str;
+
+    /// The parameter that says it.
+    fn param(self) -> (String, f64) {
+        (format!("{}-{}", Self::KIND, self.word()), 1.0)
+    }
+}
+
+/// Reads the parameters of one descriptor.
+pub(crate) struct ParamReader<'a> {
+    choice: &'static str,
+    descriptor: &'a ChoiceDescriptor,
+    left: Params,
+}
+
+impl ParamReader<'_> {
+    /// The number under `name`.
+    pub(crate) fn number(&mut self, name: &str) -> Result<f64, ConfigError> {
+        match self.left.remove(name) {
+            Some(value) if value.is_finite() => Ok(value),
+            _ => Err(self.refusal()),
+        }
+    }
+
+    /// The number under `name`, as it was before it became an `f64`.
+    pub(crate) fn float(&mut self, name: &str) -> Result<f32, ConfigError> {
+        Ok(self.number(name)? as f32)
+    }
+
+    /// The number under `name`, if it is there.
+    pub(crate) fn optional_float(&mut self, name: &str) -> Result<Option<f32>, ConfigError> {
+        if self.left.contains_key(name) {
+            return self.float(name).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// The count under `name`.
+    pub(crate) fn count(&mut self, name: &str) -> Result<usize, ConfigError> {
+        let value = self.number(name)?;
+        if value < 0.0 || value.fract() != 0.0 || value > 2f64.powi(53) {
+            return Err(self.refusal());
+        }
+        Ok(value as usize)
+    }
+
+    /// The one word of its kind that is set.
+    pub(crate) fn word<W: Word>(&mut self) -> Result<W, ConfigError> {
+        let mut found = None;
+        for &word in W::ALL {
+            if let Some(value) = self.left.remove(&word.param().0) {
+                if value != 1.0 || found.is_some() {
+                    return Err(self.refusal());
+                }
+                found = Some(word);
+            }
+        }
+        found.ok_or_else(|| self.refusal())
+    }
+
+    /// `Ok` when every parameter was taken.
+    pub(crate) fn finish(self) -> Result<(), ConfigError> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        Err(self.refusal())
+    }
+
+    fn refusal(&self) -> ConfigError {
+        ConfigError::Params {
+            choice: self.choice,
+            name: self.descriptor.name.clone(),
+            params: format!("{:?}", self.descriptor.params),
         }
     }
 }

@@ -12,14 +12,24 @@ mod learning_algorithm;
 mod preset;
 mod retention_gate;
 
-pub use architecture::{MemoryArchitecture, SparseChannelMlp};
-pub use attentional_bias::AttentionalBias;
+pub use architecture::{
+    Activation, FactorizedMlp, GatedMlp, GatedResidualMlp, Matrix, MemoryArchitecture, Mlp,
+    SparseChannelMlp, SwiGluMlp, Wrap,
+};
+pub(crate) use architecture::{LinearMaps, OuterGradient, Start, StaticMaps, TensorSpec};
+pub use attentional_bias::{AttentionalBias, DotProduct, Huber, HuberForm, L2, L2Scale, Lp};
 pub use descriptor::{ChoiceDescriptor, Params};
-pub use learning_algorithm::{LearningAlgorithm, NormalisedStep};
+pub(crate) use descriptor::{ParamReader, Word, params};
+pub use learning_algorithm::{
+    GradientDescent, LearningAlgorithm, Momentum, NewtonSchulz, NewtonSchulzSchedule,
+    NormalisedStep,
+};
 pub use preset::Preset;
-pub use retention_gate::{RetentionGate, SurpriseSigmoid};
-
-use crate::error::ConfigError;
+pub(crate) use retention_gate::RetentionStep;
+pub use retention_gate::{
+    ElasticNet, Kl, L2Retention, Lq, NoRetention, RetentionGate, RetentionTarget, RowNorm,
+    SurpriseSigmoid,
+};
 
 /// The four choices together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,56 +44,81 @@ pub struct MirasConfig {
     pub learning_algorithm: LearningAlgorithm,
 }
 
-impl MirasConfig {
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        self.architecture.validate()?;
-        self.retention_gate.validate()?;
-        self.learning_algorithm.validate()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_choice_of_every_preset_round_trips_through_its_descriptor() {
-        for preset in Preset::ALL {
-            let choices = preset.config().miras;
+    fn every_example_round_trips_through_its_descriptor() {
+        for choice in MemoryArchitecture::EXAMPLES {
             assert_eq!(
-                MemoryArchitecture::from_descriptor(&choices.architecture.descriptor()),
-                Ok(choices.architecture)
+                MemoryArchitecture::from_descriptor(&choice.descriptor()).as_ref(),
+                Ok(choice)
             );
+        }
+        for choice in AttentionalBias::EXAMPLES {
             assert_eq!(
-                AttentionalBias::from_descriptor(&choices.attentional_bias.descriptor()),
-                Ok(choices.attentional_bias)
+                AttentionalBias::from_descriptor(&choice.descriptor()).as_ref(),
+                Ok(choice)
             );
+        }
+        for choice in RetentionGate::EXAMPLES {
             assert_eq!(
-                RetentionGate::from_descriptor(&choices.retention_gate.descriptor()),
-                Ok(choices.retention_gate)
+                RetentionGate::from_descriptor(&choice.descriptor()).as_ref(),
+                Ok(choice)
             );
+        }
+        for choice in LearningAlgorithm::EXAMPLES {
             assert_eq!(
-                LearningAlgorithm::from_descriptor(&choices.learning_algorithm.descriptor()),
-                Ok(choices.learning_algorithm)
+                LearningAlgorithm::from_descriptor(&choice.descriptor()).as_ref(),
+                Ok(choice)
+            );
+        }
+    }
+
+    #[test]
+    fn names_and_parameters_can_stand_in_a_file_header() {
+        let descriptors = (MemoryArchitecture::EXAMPLES.iter().map(|c| c.descriptor()))
+            .chain(AttentionalBias::EXAMPLES.iter().map(|c| c.descriptor()))
+            .chain(RetentionGate::EXAMPLES.iter().map(|c| c.descriptor()))
+            .chain(LearningAlgorithm::EXAMPLES.iter().map(|c| c.descriptor()));
+        let is_plain = |text: &str| {
+            text.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+        };
+        for descriptor in descriptors {
+            assert!(is_plain(&descriptor.name), "{descriptor:?}");
+            assert!(
+                descriptor.params.keys().all(|p| is_plain(p)),
+                "{descriptor:?}"
             );
         }
     }
 
     #[test]
     fn an_unknown_choice_is_quoted_and_the_known_ones_are_listed() {
-        let bregman = ChoiceDescriptor::new("bregman", []);
-        let error = RetentionGate::from_descriptor(&bregman).unwrap_err();
+        let bregman = ChoiceDescriptor::new("bregman", Params::new());
+        let error = RetentionGate::from_descriptor(&bregman).expect_err("unknown");
         assert_eq!(
             error.to_string(),
-            "unknown retention gate \"bregman\"; this build knows none, surprise-sigmoid"
+            "unknown retention gate \"bregman\"; this build knows none, l2, \
+             surprise-sigmoid, elastic-net, lq, kl, row-norm"
         );
     }
 
     #[test]
-    fn a_missing_or_extra_parameter_is_refused() {
-        let short = ChoiceDescriptor::new("surprise-sigmoid", [("gain", 0.8)]);
-        let long = ChoiceDescriptor::new("l2", [("power", 2.0)]);
+    fn a_missing_extra_or_impossible_parameter_is_refused() {
+        let short = ChoiceDescriptor::new("surprise-sigmoid", params([("gain", 0.8)]));
         assert!(RetentionGate::from_descriptor(&short).is_err());
+        let long = ChoiceDescriptor::new("l2", params([("scale-half", 1.0), ("power", 2.0)]));
         assert!(AttentionalBias::from_descriptor(&long).is_err());
+        let two_words =
+            ChoiceDescriptor::new("l2", params([("scale-half", 1.0), ("scale-sum", 1.0)]));
+        assert!(AttentionalBias::from_descriptor(&two_words).is_err());
+        let flat = ChoiceDescriptor::new("lp", params([("power", 1.0)]));
+        assert!(AttentionalBias::from_descriptor(&flat).is_err());
+        let mut deep = MemoryArchitecture::EXAMPLES[1].descriptor();
+        deep.params.insert("depth".to_owned(), 5.0);
+        assert!(MemoryArchitecture::from_descriptor(&deep).is_err());
     }
 }

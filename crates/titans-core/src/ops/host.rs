@@ -7,7 +7,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{ActiveChannels, MemoryOps, WriteRule, Written, top_k_into};
+use super::{ActiveChannels, MemoryOps, WriteRule, Written, relative, top_k_into};
 
 /// Operations in host memory; the fast path of the CPU.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,22 +82,25 @@ impl MemoryOps for HostOps {
             for (error, value) in error.iter_mut().zip(value) {
                 *error = value - *error;
             }
-            let relative = relative_norm(&error, value);
+            let relative = relative(norm(&error), norm(value));
             surprise.push(relative);
-            smoothed =
-                rule.step.momentum_decay * smoothed + (1.0 - rule.step.momentum_decay) * relative;
+            let kept;
+            (smoothed, kept) = rule.forget(smoothed, relative);
 
-            let has_features = features.iter().any(|feature| *feature > 0.0);
-            if relative > rule.step.surprise_threshold && has_features {
+            let has_features = features.iter().any(|feature| *feature != 0.0);
+            if relative > rule.surprise_threshold && has_features {
                 tokens_written += 1;
-                let kept = rule.retention_gate.retention(smoothed);
+                let step = if rule.normalise {
+                    rule.step_size / features.iter().map(|f| f * f).sum::<f32>()
+                } else {
+                    rule.step_size
+                };
                 for (&channel, &feature) in indices.iter().zip(features) {
                     if feature == 0.0 {
                         continue;
                     }
                     touched[channel] = true;
-                    // Features have unit energy, so the normalised step is the step itself.
-                    let gain = rule.step.step_size * feature;
+                    let gain = step * feature;
                     let row = &mut rows[channel * value_dim..][..value_dim];
                     for (weight, error) in row.iter_mut().zip(&error) {
                         *weight = kept * *weight + gain * error;
@@ -105,14 +108,24 @@ impl MemoryOps for HostOps {
                 }
             }
         }
+        let touched_rows: Vec<u32> = (0..).zip(touched).filter(|t| t.1).map(|t| t.0).collect();
         Written {
+            touched_values: gather_rows(&rows, &touched_rows, value_dim),
             weights: Tensor::from_data(TensorData::new(rows, [channels, value_dim]), &device),
             smoothed_surprise: smoothed,
             surprise,
             tokens_written,
-            touched_channels: (0..).zip(touched).filter(|t| t.1).map(|t| t.0).collect(),
+            touched_rows,
         }
     }
+}
+
+/// The listed rows, one after the other.
+pub(super) fn gather_rows(values: &[f32], rows: &[u32], width: usize) -> Vec<f32> {
+    rows.iter()
+        .flat_map(|row| &values[*row as usize * width..][..width])
+        .copied()
+        .collect()
 }
 
 /// `prediction = sum over active channels of feature * row`.
@@ -126,10 +139,8 @@ fn predict(rows: &[f32], indices: &[usize], features: &[f32], prediction: &mut [
     }
 }
 
-/// `||error|| / ||value||`; a zero value counts as the smallest normal norm.
-fn relative_norm(error: &[f32], value: &[f32]) -> f32 {
-    let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
-    norm(error) / norm(value).max(f32::MIN_POSITIVE)
+fn norm(row: &[f32]) -> f32 {
+    row.iter().map(|x| x * x).sum::<f32>().sqrt()
 }
 
 pub(crate) fn host_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

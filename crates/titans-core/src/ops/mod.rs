@@ -18,25 +18,42 @@ use std::fmt::Debug;
 
 use burn::tensor::{Int, Tensor};
 
-use crate::miras::{NormalisedStep, RetentionGate};
+use crate::miras::RetentionGate;
 
 /// The active channels of some tokens.
 #[derive(Clone, Debug)]
 pub struct ActiveChannels {
     /// `[tokens, active]`, ascending in each row.
     pub indices: Tensor<2, Int>,
-    /// `[tokens, active]`, unit energy in each row, or all zero where no activation was
-    /// positive.
+    /// `[tokens, active]`. Of a sparse memory: unit energy in each row, or all zero where no
+    /// activation was positive.
     pub features: Tensor<2>,
 }
 
 /// What decides whether and how a token is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WriteRule {
-    /// The gate and the step.
-    pub step: NormalisedStep,
+    /// Fraction of the error that a write removes, per unit of feature energy.
+    pub step_size: f32,
+    /// Divide the step by the features' energy; not needed where that is one.
+    pub normalise: bool,
+    /// Relative error above which a token is written.
+    pub surprise_threshold: f32,
     /// What the written coordinates keep.
     pub retention_gate: RetentionGate,
+}
+
+impl WriteRule {
+    /// Smoothed surprise after a token, and what the token's write keeps.
+    pub(crate) fn forget(&self, smoothed: f32, surprise: f32) -> (f32, f32) {
+        match self.retention_gate {
+            RetentionGate::SurpriseSigmoid(gate) => {
+                let smoothed = gate.smoothing * smoothed + (1.0 - gate.smoothing) * surprise;
+                (smoothed, 1.0 - gate.forgotten(smoothed))
+            }
+            _ => (smoothed, 1.0),
+        }
+    }
 }
 
 /// The result of a write.
@@ -51,7 +68,20 @@ pub struct Written {
     /// How many tokens were written.
     pub tokens_written: usize,
     /// Rows of the weights that changed, ascending.
-    pub touched_channels: Vec<u32>,
+    pub touched_rows: Vec<u32>,
+    /// Their new values, row after row.
+    pub touched_values: Vec<f32>,
+}
+
+/// The largest `||error|| / ||value||` that is reported, however small the value.
+const LARGEST_RELATIVE_ERROR: f32 = 1e3;
+
+/// `||error|| / ||value||` from the norms.
+pub(crate) fn relative(error: f32, value: f32) -> f32 {
+    error
+        / value
+            .max(error / LARGEST_RELATIVE_ERROR)
+            .max(f32::MIN_POSITIVE)
 }
 
 /// Channel selection, sparse read and gated write.

@@ -3,9 +3,9 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::host::{host_channels, host_floats};
+use super::host::{gather_rows, host_channels, host_floats};
 use super::top_k::larger_first;
-use super::{ActiveChannels, MemoryOps, WriteRule, Written};
+use super::{ActiveChannels, MemoryOps, WriteRule, Written, relative};
 
 /// Operations as plain tensor expressions; slow, and obviously the equations.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,34 +60,41 @@ impl MemoryOps for TensorOps {
         let mut tokens_written = 0;
         let mut touched = vec![false; channels];
         for token in 0..tokens {
-            let feature = features.clone().slice([token..token + 1]);
-            let value = values.clone().slice([token..token + 1]);
+            let feature = features.clone().narrow(0, token, 1);
+            let value = values.clone().narrow(0, token, 1);
 
             let error = value.clone() - feature.clone().matmul(weights.clone());
-            let relative = norm(error.clone()) / norm(value).max(f32::MIN_POSITIVE);
+            let relative = relative(norm(error.clone()), norm(value));
             surprise.push(relative);
-            smoothed =
-                rule.step.momentum_decay * smoothed + (1.0 - rule.step.momentum_decay) * relative;
+            let kept;
+            (smoothed, kept) = rule.forget(smoothed, relative);
 
             let energy = norm(feature.clone()).powi(2);
-            if relative > rule.step.surprise_threshold && energy > 0.0 {
+            if relative > rule.surprise_threshold && energy > 0.0 {
                 tokens_written += 1;
-                let written = feature.clone().transpose().greater_elem(0.0);
+                let written = feature.clone().transpose().not_equal_elem(0.0);
                 for (touched, feature) in touched.iter_mut().zip(host_floats(feature.clone())) {
-                    *touched |= feature > 0.0;
+                    *touched |= feature != 0.0;
                 }
-                let kept = Tensor::ones([channels, 1], &weights.device())
-                    .mask_fill(written, rule.retention_gate.retention(smoothed));
+                let kept = Tensor::ones([channels, 1], &weights.device()).mask_fill(written, kept);
                 let gradient = -feature.transpose().matmul(error);
-                weights = weights * kept - gradient * (rule.step.step_size / energy);
+                let step = if rule.normalise {
+                    rule.step_size / energy
+                } else {
+                    rule.step_size
+                };
+                weights = weights * kept - gradient * step;
             }
         }
+        let touched_rows: Vec<u32> = (0..).zip(touched).filter(|t| t.1).map(|t| t.0).collect();
+        let [_, value_dim] = weights.dims();
         Written {
+            touched_values: gather_rows(&host_floats(weights.clone()), &touched_rows, value_dim),
             weights,
             smoothed_surprise: smoothed,
             surprise,
             tokens_written,
-            touched_channels: (0..).zip(touched).filter(|t| t.1).map(|t| t.0).collect(),
+            touched_rows,
         }
     }
 }

@@ -40,8 +40,8 @@ pub fn top_k_into(values: &[f32], k: usize, selected: &mut Vec<(u32, f32)>) {
 
 fn collect_from(values: &[f32], threshold: f32, selected: &mut Vec<(u32, f32)>) {
     for (index, &value) in values.iter().enumerate() {
-        // Written so that a NaN passes: it must not make the row come up short.
-        if !(value < threshold) {
+        // A NaN passes: it must not make the row come up short.
+        if value >= threshold || value.is_nan() {
             selected.push((index as u32, value));
         }
     }

@@ -1,10 +1,17 @@
 //! A wide hidden layer of which only a few channels are active per key.
 
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::{
+    ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps, TensorSpec,
+    TokenGradients,
+};
 use crate::error::{ConfigError, at_least_one, in_range};
+use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::ops::{host_floats, top_k_into};
 
 /// Two layers: a frozen, seeded expansion and a linear read-out that learns.
 ///
@@ -29,19 +36,6 @@ pub struct SparseChannelMlp {
 }
 
 impl SparseChannelMlp {
-    pub(crate) const NAME: &'static str = "sparse-channel-mlp";
-
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        at_least_one("channels", self.channels)?;
-        at_least_one("active_channels", self.active_channels)?;
-        in_range(
-            "active_channels",
-            self.active_channels as f32,
-            "at most `channels`",
-            |active| active <= self.channels as f32,
-        )
-    }
-
     /// The frozen expansion, `[key_dim, channels]`, the same for a seed on every machine.
     ///
     /// Entries are uniform with unit variance over `key_dim`. Uniform and straight from
@@ -59,6 +53,32 @@ impl SparseChannelMlp {
             .collect()
     }
 
+    /// The features of keys, `[memories, tokens, channels]`, zero where not active.
+    ///
+    /// The selection is made in host memory and carries no gradient; the features do.
+    pub(crate) fn features(&self, keys: Tensor<3>, expansion: Tensor<2>) -> Tensor<3> {
+        let activations = keys.matmul(expansion.unsqueeze_dim(0));
+        let mut active = vec![0.0; activations.shape().num_elements()];
+        let mut selected = Vec::new();
+        let rows = host_floats(activations.clone());
+        for (row, mask) in rows
+            .chunks_exact(self.channels)
+            .zip(active.chunks_exact_mut(self.channels))
+        {
+            top_k_into(row, self.active_channels, &mut selected);
+            for &(channel, _) in &selected {
+                mask[channel as usize] = 1.0;
+            }
+        }
+        let options = (&activations.device(), activations.dtype());
+        let mask: Tensor<3> =
+            Tensor::from_data(TensorData::new(active, activations.dims()), options);
+        let hidden = relu(activations) * mask;
+        let energy = (hidden.clone() * hidden.clone()).sum_dim(2);
+        let silent = energy.clone().equal_elem(0.0);
+        hidden / energy.mask_fill(silent, 1.0).sqrt()
+    }
+
     pub(crate) fn expansion_tensor(
         &self,
         key_dim: usize,
@@ -66,5 +86,69 @@ impl SparseChannelMlp {
         device: &Device,
     ) -> Tensor<2> {
         Tensor::from_data(TensorData::new(values, [key_dim, self.channels]), device)
+    }
+}
+
+impl ArchitectureRule for SparseChannelMlp {
+    fn name(&self) -> &'static str {
+        "sparse-channel-mlp"
+    }
+
+    fn params(&self) -> Params {
+        params([
+            ("channels", self.channels as f64),
+            ("active_channels", self.active_channels as f64),
+        ])
+    }
+
+    fn with_params(
+        &self,
+        descriptor: &ChoiceDescriptor,
+    ) -> Result<MemoryArchitecture, ConfigError> {
+        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
+        let choice = Self {
+            channels: params.count("channels")?,
+            active_channels: params.count("active_channels")?,
+        };
+        params.finish()?;
+        Ok(MemoryArchitecture::SparseChannelMlp(choice))
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        at_least_one("channels", self.channels)?;
+        at_least_one("active_channels", self.active_channels)?;
+        in_range(
+            "active_channels",
+            self.active_channels as f32,
+            "at most `channels`",
+            |active| active <= self.channels as f32,
+        )
+    }
+
+    fn tensors(&self, _key_dim: usize, value_dim: usize) -> Vec<TensorSpec> {
+        vec![TensorSpec::zero("weights", self.channels, value_dim)]
+    }
+
+    /// `inputs` are the features of the keys, `[memories, tokens, channels]`.
+    fn predict(&self, maps: &dyn LinearMaps, inputs: Tensor<3>) -> Tensor<3> {
+        maps.apply(0, inputs)
+    }
+
+    fn gradients(
+        &self,
+        weights: &[Tensor<3>],
+        inputs: Tensor<3>,
+        at_prediction: &dyn Fn(&Tensor<3>) -> Tensor<3>,
+    ) -> TokenGradients {
+        let prediction = StaticMaps(weights).apply(0, inputs.clone());
+        let outers = vec![OuterGradient {
+            inputs: inputs.clone(),
+            deltas: at_prediction(&prediction),
+        }];
+        TokenGradients {
+            prediction,
+            outers,
+            features: inputs,
+        }
     }
 }

@@ -1,25 +1,79 @@
 //! What counts as an error: loss per token, and from it the surprise.
 
-use super::descriptor::ChoiceDescriptor;
+mod dot_product;
+mod huber;
+mod l2;
+mod lp;
+
+pub use dot_product::DotProduct;
+pub use huber::{Huber, HuberForm};
+pub use l2::{L2, L2Scale};
+pub use lp::Lp;
+
+use std::fmt::Debug;
+
+use burn::tensor::Tensor;
+
+use super::descriptor::{ChoiceDescriptor, Params};
 use crate::error::ConfigError;
 
 /// The attentional bias: the inner objective that a write descends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum AttentionalBias {
-    /// `loss = 1/2 ||M(key) - value||^2`, gradient `M(key) - value` (Titans, arXiv:2501.00663,
-    /// eq. 12, in the 1/2 form of its appendix C).
-    L2,
+    /// Similarity to the value.
+    DotProduct(DotProduct),
+    /// Squared error.
+    L2(L2),
+    /// A power of the error, coordinate by coordinate.
+    Lp(Lp),
+    /// Squared error up to a threshold, linear above.
+    Huber(Huber),
 }
 
 impl AttentionalBias {
     const CHOICE: &'static str = "attentional bias";
 
+    /// One of each form, for tests of what every bias obeys.
+    pub const EXAMPLES: &'static [Self] = &[
+        Self::DotProduct(DotProduct),
+        Self::L2(L2 {
+            scale: L2Scale::Sum,
+        }),
+        Self::L2(L2 {
+            scale: L2Scale::Mean,
+        }),
+        Self::L2(L2 {
+            scale: L2Scale::Half,
+        }),
+        Self::Lp(Lp { power: 3.0 }),
+        Self::Lp(Lp { power: 1.5 }),
+        Self::Huber(Huber {
+            threshold: 0.5,
+            form: HuberForm::PerCoordinate,
+        }),
+        Self::Huber(Huber {
+            threshold: 1.5,
+            form: HuberForm::Norm,
+        }),
+        Self::Huber(Huber {
+            threshold: 1.5,
+            form: HuberForm::TokenSwitch,
+        }),
+    ];
+
+    fn rule(&self) -> &dyn BiasRule {
+        match self {
+            Self::DotProduct(rule) => rule,
+            Self::L2(rule) => rule,
+            Self::Lp(rule) => rule,
+            Self::Huber(rule) => rule,
+        }
+    }
+
     /// The name and parameters that a file header stores.
     pub fn descriptor(&self) -> ChoiceDescriptor {
-        match self {
-            Self::L2 => ChoiceDescriptor::new("l2", []),
-        }
+        ChoiceDescriptor::new(self.rule().name(), self.rule().params())
     }
 
     /// The choice that a header names.
@@ -27,10 +81,86 @@ impl AttentionalBias {
     /// # Errors
     /// An unknown name or parameters that the choice does not take.
     pub fn from_descriptor(descriptor: &ChoiceDescriptor) -> Result<Self, ConfigError> {
-        if descriptor.name != "l2" {
-            return Err(descriptor.unknown(Self::CHOICE, &["l2"]));
-        }
-        let [] = descriptor.take(Self::CHOICE, [])?;
-        Ok(Self::L2)
+        let known = Self::EXAMPLES.iter().map(|example| example.rule());
+        let choice = known
+            .clone()
+            .find(|rule| rule.name() == descriptor.name)
+            .ok_or_else(|| {
+                let mut names: Vec<_> = known.map(|rule| rule.name()).collect();
+                names.dedup();
+                descriptor.unknown(Self::CHOICE, &names)
+            })?
+            .with_params(descriptor)?;
+        choice.validate()?;
+        Ok(choice)
     }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.rule().validate()
+    }
+
+    /// Whether a gate may set the threshold of each token.
+    pub fn takes_threshold(&self) -> bool {
+        matches!(self, Self::Huber(_))
+    }
+
+    /// The threshold where no gate says otherwise; anything where none is taken.
+    pub(crate) fn constant_threshold(&self) -> f32 {
+        match self {
+            Self::Huber(huber) => huber.threshold,
+            _ => 1.0,
+        }
+    }
+
+    /// The loss of each token.
+    ///
+    /// # Shapes
+    /// - `prediction`, `values`: `[memories, tokens, value_dim]`
+    /// - `threshold`: `[memories, tokens, 1]`, in place of the configured one, for the
+    ///   biases that [take one](Self::takes_threshold)
+    /// - returns: `[memories, tokens, 1]`
+    pub fn loss(
+        &self,
+        prediction: Tensor<3>,
+        values: Tensor<3>,
+        threshold: Option<Tensor<3>>,
+    ) -> Tensor<3> {
+        self.rule().loss(prediction, values, threshold)
+    }
+
+    /// The gradient of each token's loss with respect to its prediction.
+    ///
+    /// # Shapes
+    /// As [`loss`](Self::loss); returns `[memories, tokens, value_dim]`.
+    pub fn gradient(
+        &self,
+        prediction: Tensor<3>,
+        values: Tensor<3>,
+        threshold: Option<Tensor<3>>,
+    ) -> Tensor<3> {
+        self.rule().gradient(prediction, values, threshold)
+    }
+}
+
+/// What every bias offers; sealed until the contract has aged.
+trait BiasRule: Debug {
+    /// The name, for ever: files store it.
+    fn name(&self) -> &'static str;
+    fn params(&self) -> Params;
+    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<AttentionalBias, ConfigError>;
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+    fn loss(
+        &self,
+        prediction: Tensor<3>,
+        values: Tensor<3>,
+        threshold: Option<Tensor<3>>,
+    ) -> Tensor<3>;
+    fn gradient(
+        &self,
+        prediction: Tensor<3>,
+        values: Tensor<3>,
+        threshold: Option<Tensor<3>>,
+    ) -> Tensor<3>;
 }

@@ -1,35 +1,83 @@
-//! How a gradient moves the weights, and which gradients do.
+//! How a gradient moves the weights.
 
+mod gradient_descent;
+mod momentum;
+mod newton_schulz;
 mod normalised_step;
 
+pub use gradient_descent::GradientDescent;
+pub use momentum::Momentum;
+pub use newton_schulz::{NewtonSchulz, NewtonSchulzSchedule};
 pub use normalised_step::NormalisedStep;
 
-use super::descriptor::ChoiceDescriptor;
+use std::fmt::Debug;
+
+use burn::tensor::Tensor;
+
+use super::descriptor::{ChoiceDescriptor, Params};
 use crate::error::ConfigError;
 
 /// The learning algorithm: gradient to update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum LearningAlgorithm {
-    /// A step divided by the energy of the active features, taken by surprising tokens only.
+    /// The gradient times a step.
+    GradientDescent(GradientDescent),
+    /// Accumulated gradients, of order 1 or 2.
+    Momentum(Momentum),
+    /// A step divided by the energy of the active features.
     NormalisedStep(NormalisedStep),
+    /// Momentum with all singular values brought near one.
+    NewtonSchulz(NewtonSchulz),
 }
 
 impl LearningAlgorithm {
     const CHOICE: &'static str = "learning algorithm";
 
+    /// One of each form, for tests of what every algorithm obeys.
+    pub const EXAMPLES: &'static [Self] = &[
+        Self::GradientDescent(GradientDescent { step_size: 0.2 }),
+        Self::Momentum(Momentum {
+            step_size: 0.2,
+            momentum_decay: 0.5,
+            second_momentum_decay: None,
+        }),
+        Self::Momentum(Momentum {
+            step_size: 0.2,
+            momentum_decay: 0.5,
+            second_momentum_decay: Some(0.4),
+        }),
+        Self::NormalisedStep(NormalisedStep { step_size: 0.5 }),
+        Self::NewtonSchulz(NewtonSchulz {
+            momentum: Momentum {
+                step_size: 0.2,
+                momentum_decay: 0.5,
+                second_momentum_decay: None,
+            },
+            schedule: NewtonSchulzSchedule::Constant,
+        }),
+        Self::NewtonSchulz(NewtonSchulz {
+            momentum: Momentum {
+                step_size: 0.2,
+                momentum_decay: 0.5,
+                second_momentum_decay: None,
+            },
+            schedule: NewtonSchulzSchedule::Lact,
+        }),
+    ];
+
+    fn rule(&self) -> &dyn AlgorithmRule {
+        match self {
+            Self::GradientDescent(rule) => rule,
+            Self::Momentum(rule) => rule,
+            Self::NormalisedStep(rule) => rule,
+            Self::NewtonSchulz(rule) => rule,
+        }
+    }
+
     /// The name and parameters that a file header stores.
     pub fn descriptor(&self) -> ChoiceDescriptor {
-        match self {
-            Self::NormalisedStep(step) => ChoiceDescriptor::new(
-                NormalisedStep::NAME,
-                [
-                    ("step_size", f64::from(step.step_size)),
-                    ("surprise_threshold", f64::from(step.surprise_threshold)),
-                    ("momentum_decay", f64::from(step.momentum_decay)),
-                ],
-            ),
-        }
+        ChoiceDescriptor::new(self.rule().name(), self.rule().params())
     }
 
     /// The choice that a header names.
@@ -37,25 +85,70 @@ impl LearningAlgorithm {
     /// # Errors
     /// An unknown name or parameters that the choice does not take.
     pub fn from_descriptor(descriptor: &ChoiceDescriptor) -> Result<Self, ConfigError> {
-        if descriptor.name != NormalisedStep::NAME {
-            return Err(descriptor.unknown(Self::CHOICE, &[NormalisedStep::NAME]));
-        }
-        let [step_size, surprise_threshold, momentum_decay] = descriptor.take(
-            Self::CHOICE,
-            ["step_size", "surprise_threshold", "momentum_decay"],
-        )?;
-        let choice = Self::NormalisedStep(NormalisedStep {
-            step_size: step_size as f32,
-            surprise_threshold: surprise_threshold as f32,
-            momentum_decay: momentum_decay as f32,
-        });
+        let known = Self::EXAMPLES.iter().map(|example| example.rule());
+        let choice = known
+            .clone()
+            .find(|rule| rule.name() == descriptor.name)
+            .ok_or_else(|| {
+                let mut names: Vec<_> = known.map(|rule| rule.name()).collect();
+                names.dedup();
+                descriptor.unknown(Self::CHOICE, &names)
+            })?
+            .with_params(descriptor)?;
         choice.validate()?;
         Ok(choice)
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        match self {
-            Self::NormalisedStep(step) => step.validate(),
-        }
+        self.rule().validate()
+    }
+
+    /// The step size where no gate says otherwise.
+    pub(crate) fn step_size(&self) -> f32 {
+        self.rule().step_size()
+    }
+
+    /// Decay of each momentum buffer, first order first; as many as there are buffers.
+    pub(crate) fn momentum_decays(&self) -> Vec<f32> {
+        self.rule().momentum_decays()
+    }
+
+    /// Each token's step is divided by the energy of its features.
+    pub(crate) fn is_normalised(&self) -> bool {
+        matches!(self, Self::NormalisedStep(_))
+    }
+
+    /// The update is the last buffer itself.
+    pub(crate) fn is_linear(&self) -> bool {
+        !matches!(self, Self::NewtonSchulz(_))
+    }
+
+    /// Sums, momentum and update deserve more digits than the element type of the memory.
+    pub(crate) fn is_ill_conditioned(&self) -> bool {
+        self.rule().is_ill_conditioned()
+    }
+
+    /// The update that the last buffer stands for.
+    pub(crate) fn update(&self, momentum: Tensor<3>) -> Tensor<3> {
+        self.rule().update(momentum)
+    }
+}
+
+/// What every algorithm offers; sealed until the contract has aged.
+trait AlgorithmRule: Debug {
+    /// The name, for ever: files store it.
+    fn name(&self) -> &'static str;
+    fn params(&self) -> Params;
+    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<LearningAlgorithm, ConfigError>;
+    fn validate(&self) -> Result<(), ConfigError>;
+    fn step_size(&self) -> f32;
+    fn momentum_decays(&self) -> Vec<f32> {
+        Vec::new()
+    }
+    fn update(&self, momentum: Tensor<3>) -> Tensor<3> {
+        momentum
+    }
+    fn is_ill_conditioned(&self) -> bool {
+        false
     }
 }

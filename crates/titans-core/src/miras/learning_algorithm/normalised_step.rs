@@ -1,48 +1,44 @@
-//! The normalised step (Kaczmarz, NLMS) behind a surprise gate.
+//! The normalised step (Kaczmarz, NLMS).
 
+use super::{AlgorithmRule, LearningAlgorithm};
 use crate::error::{ConfigError, in_range};
+use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
 
-/// One token's step, normalised by the energy of its active features.
+/// `update_t = -step_size * gradient_t / ||f_t||^2`, where `f_t` is the input of the last
+/// linear map.
 ///
-/// ```text
-/// surprise_t = ||M(key_t) - value_t|| / ||value_t||
-/// smoothed_t = momentum_decay * smoothed_(t-1) + (1 - momentum_decay) * surprise_t
-/// update_t   = -step_size * gradient_t / ||f_t||^2     if surprise_t > surprise_threshold
-///              exactly nothing                         otherwise
-/// ```
-///
-/// With `step_size` 1 the association is stored at once, which one-shot facts need. A
-/// token at or under the threshold leaves the weights bit for bit as they were: a memory
-/// that is not written cannot drift, so recall does not depend on how much unsurprising
-/// text follows. `smoothed` is the article's scalar momentum and drives forgetting.
+/// With half the squared error, a linear read-out and `step_size` 1 the association is
+/// stored at once, whatever the size of its key, which one-shot facts need. A token
+/// without features (a zero key) is not written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NormalisedStep {
     /// Fraction of the error that one write removes, in `(0, 1]`.
     pub step_size: f32,
-    /// Relative error above which a token is written, `>= 0`.
-    pub surprise_threshold: f32,
-    /// Decay of the smoothed surprise, in `[0, 1)`.
-    pub momentum_decay: f32,
 }
 
-impl NormalisedStep {
-    pub(crate) const NAME: &'static str = "normalised-step";
+impl AlgorithmRule for NormalisedStep {
+    fn name(&self) -> &'static str {
+        "normalised-step"
+    }
 
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+    fn params(&self) -> Params {
+        params([("step_size", f64::from(self.step_size))])
+    }
+
+    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<LearningAlgorithm, ConfigError> {
+        let mut params = descriptor.reader(LearningAlgorithm::CHOICE);
+        let step_size = params.float("step_size")?;
+        params.finish()?;
+        Ok(LearningAlgorithm::NormalisedStep(Self { step_size }))
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
         in_range("step_size", self.step_size, "0 < step_size <= 1", |step| {
             step > 0.0 && step <= 1.0
-        })?;
-        in_range(
-            "surprise_threshold",
-            self.surprise_threshold,
-            "a number >= 0",
-            |threshold| threshold >= 0.0,
-        )?;
-        in_range(
-            "momentum_decay",
-            self.momentum_decay,
-            "0 <= momentum_decay < 1",
-            |decay| (0.0..1.0).contains(&decay),
-        )
+        })
+    }
+
+    fn step_size(&self) -> f32 {
+        self.step_size
     }
 }

@@ -1,0 +1,429 @@
+//! Writing and reading a stream of tokens, update by update.
+
+use burn::tensor::Tensor;
+
+use super::chunkwise::{self, Updated};
+use super::delta_rule::{DecayOrder, DeltaChunk, delta_chunk};
+use super::learned::Learned;
+use super::recurrent;
+use super::rules::Rules;
+use super::surprise::{relative_error, root};
+use super::tokens::GatedTokens;
+use super::update::GradientBase;
+use crate::miras::{AttentionalBias, StaticMaps};
+
+/// Queries beside the tokens, one for each.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// `[memories, tokens, key_dim]`.
+    pub queries: Tensor<3>,
+    /// Which weights answer.
+    pub when: ReadTime,
+}
+
+/// The weights that answer the query beside a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadTime {
+    /// Those at the start of the token's update: read, then write.
+    UpdateStart,
+    /// Those at the end of the token's update: write, then read. Not causal inside an
+    /// update. For tokens whose update is not complete, the weights as they are.
+    UpdateEnd,
+    /// Those after the token itself: `y_t = M(q_t; W_t)` of Titans, eq. 15. Causal.
+    #[default]
+    Token,
+    /// Those after as many *full* updates as end with or before the token: causal, the
+    /// rule of titans-pytorch.
+    FullUpdates,
+}
+
+/// What becomes of tokens that do not fill an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tail {
+    /// They wait for the rest of their update.
+    #[default]
+    Hold,
+    /// They make a short update of their own.
+    Apply,
+}
+
+/// Which of two equal forms computes an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A whole update at once.
+    #[default]
+    Chunkwise,
+    /// Token by token: slow, and obviously the equations.
+    Recurrent,
+}
+
+/// What a pass over some tokens gives.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The answers, `[memories, tokens, value_dim]`, if there were queries.
+    pub retrieved: Option<Tensor<3>>,
+    /// Loss of each token at the gradient base, `[memories, written]`, over the tokens
+    /// whose update was made, earlier pending ones first.
+    pub loss: Tensor<2>,
+    /// `||M(k) - v|| / ||v||` of the same tokens.
+    pub relative_error: Tensor<2>,
+    /// Norm over all parameters of the gradient of the same tokens' loss, steps not
+    /// applied.
+    pub gradient_norm: Tensor<2>,
+    /// Norm of each update's gradient, steps applied, `[memories, updates]`.
+    pub update_norm: Tensor<2>,
+    /// Tokens that the gates let through, for each memory.
+    pub tokens_written: Vec<usize>,
+}
+
+/// Tokens that the exact form of the delta rule solves for at once: long enough for
+/// matrix products, short enough for the square of it to be cheap.
+const DELTA_CHUNK: usize = 64;
+
+/// Parts of a [`Passed`], in the order of the stream.
+#[derive(Default)]
+pub(super) struct Parts {
+    retrieved: Vec<Tensor<3>>,
+    loss: Vec<Tensor<2>>,
+    relative_error: Vec<Tensor<2>>,
+    gradient_norm: Vec<Tensor<2>>,
+    update_norm: Vec<Tensor<2>>,
+    written: Vec<Tensor<2>>,
+}
+
+/// One pass; keys and queries are lifted to features by `lift`.
+pub(super) struct Pass<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) lift: &'a dyn Fn(Tensor<3>) -> Tensor<3>,
+    pub(super) form: Form,
+    pub(super) when: Option<ReadTime>,
+}
+
+impl Pass<'_> {
+    /// Runs `tokens` through the memory. `tokens_before` are those already in its weights.
+    pub(super) fn run(
+        &self,
+        learned: Learned,
+        tokens: GatedTokens,
+        queries: Option<&Tensor<3>>,
+        tail: Tail,
+        tokens_before: u64,
+    ) -> (Learned, Parts) {
+        let mut learned = learned;
+        let begun = learned.pending_tokens();
+        let tokens = match learned.pending.take() {
+            Some(pending) => pending.then(tokens, &self.rules.config),
+            None => tokens,
+        };
+        // Queries stand beside the new tokens only.
+        let queries = queries.map(|queries| pad_front(queries.clone(), begun));
+
+        let mut parts = Parts::default();
+        let mut tokens_before = tokens_before;
+        let mut start = 0;
+        while start < tokens.len() {
+            let end = tokens.len().min(start + self.stride());
+            let part = tokens.range(start, end);
+            let beside = |skip: usize| {
+                queries
+                    .as_ref()
+                    .map(|queries| (queries.clone().narrow(1, start, end - start), skip))
+            };
+            let skip = begun.saturating_sub(start);
+            if self.solves_exactly() {
+                learned = self.solve(learned, &part, beside(skip), &mut parts);
+            } else if part.len() == self.rules.update().update_size || tail == Tail::Apply {
+                learned = self.update(learned, &part, beside(skip), tokens_before, &mut parts);
+            } else {
+                if let Some((queries, skip)) = beside(skip) {
+                    let reads = self.read_unfinished(&learned, &part, queries, tokens_before);
+                    parts.push_reads(reads, skip);
+                }
+                learned.pending = Some(part);
+                break;
+            }
+            tokens_before += (end - start) as u64;
+            start = end;
+        }
+        (learned, parts)
+    }
+
+    fn stride(&self) -> usize {
+        if self.solves_exactly() {
+            DELTA_CHUNK
+        } else {
+            self.rules.update().update_size
+        }
+    }
+
+    fn solves_exactly(&self) -> bool {
+        self.form == Form::Chunkwise
+            && self.rules.config.is_linear_delta()
+            && self.when != Some(ReadTime::UpdateStart)
+    }
+
+    /// One update, with the reads beside its tokens.
+    fn update(
+        &self,
+        learned: Learned,
+        tokens: &GatedTokens,
+        queries: Option<(Tensor<3>, usize)>,
+        tokens_before: u64,
+        parts: &mut Parts,
+    ) -> Learned {
+        let features = self.lifted(tokens);
+        let queries = queries.map(|(queries, skip)| (self.padded_queries(queries), skip));
+        let before = learned.clone();
+        let updated = self.make(
+            learned,
+            &features,
+            queries
+                .as_ref()
+                .filter(|_| self.when == Some(ReadTime::Token))
+                .map(|(queries, _)| queries.clone().narrow(1, 0, tokens.len())),
+            tokens_before,
+        );
+        if let Some((queries, skip)) = queries {
+            let reads = match self.when {
+                Some(ReadTime::Token) => updated
+                    .token_reads
+                    .clone()
+                    .expect("queries were given with the tokens"),
+                Some(ReadTime::UpdateEnd) => self.read(&updated.learned, queries),
+                Some(ReadTime::FullUpdates) if tokens.len() == self.rules.update().update_size => {
+                    let last = tokens.len() - 1;
+                    let end = self.read(&updated.learned, queries.clone());
+                    let start = self.read(&before, queries);
+                    first_then_last(start, end.narrow(1, last, 1))
+                }
+                _ => self.read(&before, queries),
+            };
+            parts.push_reads(reads.narrow(1, 0, tokens.len()), skip);
+        }
+        parts.push(&updated);
+        self.refresh_base(updated.learned, tokens_before + tokens.len() as u64)
+    }
+
+    fn make(
+        &self,
+        learned: Learned,
+        features: &GatedTokens,
+        queries: Option<Tensor<3>>,
+        tokens_before: u64,
+    ) -> Updated {
+        let update = match self.form {
+            Form::Chunkwise => chunkwise::update,
+            Form::Recurrent => recurrent::update,
+        };
+        update(self.rules, learned, features, queries, tokens_before)
+    }
+
+    /// Answers beside tokens whose update is not complete yet.
+    fn read_unfinished(
+        &self,
+        learned: &Learned,
+        tokens: &GatedTokens,
+        queries: Tensor<3>,
+        tokens_before: u64,
+    ) -> Tensor<3> {
+        let count = tokens.len();
+        let queries = self.padded_queries(queries);
+        if self.when != Some(ReadTime::Token) {
+            return self.read(learned, queries).narrow(1, 0, count);
+        }
+        // Filled up to the whole update, so that every product has the size and with it
+        // the bits that it has when the update is complete. Nothing flows backwards.
+        let full = tokens
+            .clone()
+            .pad_to(self.rules.update().update_size, &self.rules.config);
+        let updated = self.make(
+            learned.clone(),
+            &self.lifted(&full),
+            Some(queries),
+            tokens_before,
+        );
+        updated
+            .token_reads
+            .expect("queries were given with the tokens")
+            .narrow(1, 0, count)
+    }
+
+    fn read(&self, learned: &Learned, queries: Tensor<3>) -> Tensor<3> {
+        let weights = self.rules.weights(&learned.accumulators);
+        let architecture = &self.rules.config.miras.architecture;
+        architecture.predict(&StaticMaps(&weights), queries)
+    }
+
+    /// Queries filled up to the update's size and lifted: as many rows in every call.
+    fn padded_queries(&self, queries: Tensor<3>) -> Tensor<3> {
+        let [_, count, _] = queries.dims();
+        let missing = self.rules.update().update_size - count;
+        (self.lift)(pad_back(queries, missing))
+    }
+
+    fn lifted(&self, tokens: &GatedTokens) -> GatedTokens {
+        GatedTokens {
+            keys: (self.lift)(tokens.keys.clone()),
+            ..tokens.clone()
+        }
+    }
+
+    fn refresh_base(&self, learned: Learned, tokens: u64) -> Learned {
+        match self.rules.update().gradient_base {
+            GradientBase::EveryTokens(every) if tokens.is_multiple_of(every as u64) => Learned {
+                base: Some(learned.accumulators.clone()),
+                ..learned
+            },
+            _ => learned,
+        }
+    }
+
+    /// The exact chunk of the linear delta rule.
+    fn solve(
+        &self,
+        learned: Learned,
+        tokens: &GatedTokens,
+        queries: Option<(Tensor<3>, usize)>,
+        parts: &mut Parts,
+    ) -> Learned {
+        let miras = &self.rules.config.miras;
+        let AttentionalBias::L2(bias) = miras.attentional_bias else {
+            unreachable!("the delta rule descends l2");
+        };
+        let [memories, count, value_dim] = tokens.values.dims();
+        let slope = bias.slope(value_dim);
+        let keys = (self.lift)(tokens.keys.clone());
+        let energy = (keys.clone() * keys.clone())
+            .sum_dim(2)
+            .reshape([memories, count]);
+        let mut step_size = self.rules.step_sizes(tokens) * slope;
+        let mut written = energy.clone().greater_equal_elem(0.0);
+        if miras.learning_algorithm.is_normalised() {
+            written = energy.clone().greater_elem(0.0);
+            let silent = written.clone().bool_not();
+            step_size =
+                (step_size / energy.clone().mask_fill(silent.clone(), 1.0)).mask_fill(silent, 0.0);
+        }
+        let chunk = DeltaChunk {
+            keys,
+            values: tokens.values.clone(),
+            step_size: step_size.clone(),
+            retention: self.rules.retentions(tokens),
+            decay_order: DecayOrder::AfterGradient,
+        };
+        let skip = queries.as_ref().map_or(0, |(_, skip)| *skip);
+        let queries = queries.map(|(queries, _)| (self.lift)(queries));
+        let result = delta_chunk(learned.accumulators[0].clone(), chunk, queries);
+        if let Some(reads) = result.reads {
+            parts.push_reads(reads, skip);
+        }
+        let prediction = tokens.values.clone() - result.errors.clone();
+        let loss = miras
+            .attentional_bias
+            .loss(prediction.clone(), tokens.values.clone(), None);
+        let error_energy = (result.errors.clone() * result.errors).sum_dim(2);
+        let norm = root(error_energy.reshape([memories, count]) * energy);
+        parts.loss.push(loss.reshape([memories, count]));
+        parts
+            .relative_error
+            .push(relative_error(prediction, tokens.values.clone()));
+        parts.gradient_norm.push(norm.clone() * slope);
+        parts.update_norm.push(norm * step_size);
+        parts.written.push(as_numbers(written, &loss_like(tokens)));
+        Learned {
+            accumulators: vec![result.weights],
+            ..learned
+        }
+    }
+}
+
+impl Parts {
+    /// Leaves out the first `skip` reads: they stand beside tokens of earlier calls.
+    fn push_reads(&mut self, reads: Tensor<3>, skip: usize) {
+        let [_, count, _] = reads.dims();
+        if skip < count {
+            self.retrieved.push(reads.narrow(1, skip, count - skip));
+        }
+    }
+
+    fn push(&mut self, updated: &Updated) {
+        let surprise = &updated.surprise;
+        self.loss.push(surprise.loss.clone());
+        self.relative_error.push(surprise.relative_error.clone());
+        self.gradient_norm.push(surprise.gradient_norm.clone());
+        self.update_norm.push(updated.update_norm.clone());
+        self.written
+            .push(as_numbers(surprise.written.clone(), &surprise.loss));
+    }
+
+    /// Puts the parts together; `like` is a column of the batch.
+    pub(super) fn join(self, like: &Tensor<2>, value_dim: usize, has_queries: bool) -> Passed {
+        let [memories, _] = like.dims();
+        let options = (&like.device(), like.dtype());
+        let join = |parts: Vec<Tensor<2>>| {
+            if parts.is_empty() {
+                return Tensor::zeros([memories, 0], options);
+            }
+            Tensor::cat(parts, 1)
+        };
+        let written = crate::ops::host_floats(join(self.written));
+        let per_memory = written.len() / memories;
+        Passed {
+            retrieved: has_queries.then(|| {
+                if self.retrieved.is_empty() {
+                    return Tensor::zeros([memories, 0, value_dim], options);
+                }
+                Tensor::cat(self.retrieved, 1)
+            }),
+            loss: join(self.loss),
+            relative_error: join(self.relative_error),
+            gradient_norm: join(self.gradient_norm),
+            update_norm: join(self.update_norm),
+            tokens_written: (0..memories)
+                .map(|memory| {
+                    let of_memory = &written[memory * per_memory..(memory + 1) * per_memory];
+                    of_memory.iter().filter(|x| **x != 0.0).count()
+                })
+                .collect(),
+        }
+    }
+}
+
+fn loss_like(tokens: &GatedTokens) -> Tensor<2> {
+    let [memories, count, _] = tokens.values.dims();
+    Tensor::zeros(
+        [memories, count],
+        (&tokens.values.device(), tokens.values.dtype()),
+    )
+}
+
+fn as_numbers(flags: Tensor<2, burn::tensor::Bool>, like: &Tensor<2>) -> Tensor<2> {
+    like.zeros_like().mask_fill(flags, 1.0)
+}
+
+/// All but the last row of `rows`, then `last`.
+pub(super) fn first_then_last(rows: Tensor<3>, last: Tensor<3>) -> Tensor<3> {
+    let [_, count, _] = rows.dims();
+    if count == 1 {
+        return last;
+    }
+    Tensor::cat(vec![rows.narrow(1, 0, count - 1), last], 1)
+}
+
+fn pad_front(rows: Tensor<3>, count: usize) -> Tensor<3> {
+    if count == 0 {
+        return rows;
+    }
+    let [memories, _, width] = rows.dims();
+    let empty = Tensor::zeros([memories, count, width], (&rows.device(), rows.dtype()));
+    Tensor::cat(vec![empty, rows], 1)
+}
+
+fn pad_back(rows: Tensor<3>, count: usize) -> Tensor<3> {
+    if count == 0 {
+        return rows;
+    }
+    let [memories, _, width] = rows.dims();
+    let empty = Tensor::zeros([memories, count, width], (&rows.device(), rows.dtype()));
+    Tensor::cat(vec![rows, empty], 1)
+}

@@ -1,0 +1,173 @@
+//! The fast path: a memory that is a matrix over sparse features, written row by row.
+
+use std::sync::Arc;
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::config::MemoryConfig;
+use super::learned::Learned;
+use super::state::{MemoryState, SMOOTHED_SURPRISE, StateRole, WriteReport};
+use super::state_delta::{SparseDelta, StateDelta};
+use crate::error::InputError;
+use crate::miras::{AttentionalBias, MemoryArchitecture};
+use crate::ops::{ActiveChannels, MemoryOps, WriteRule, host_floats};
+
+/// Tokens whose activations exist at once.
+///
+/// At 8192 channels a block is 4 MB: wide enough for the matrix product to run at speed,
+/// small enough to stay near the cache. The numbers do not depend on it.
+const BLOCK: usize = 128;
+
+/// Row operations and what they need of the configuration.
+#[derive(Clone, Debug)]
+pub(super) struct RowMemory {
+    config: MemoryConfig,
+    expansion: Option<Tensor<2>>,
+    ops: Arc<dyn MemoryOps>,
+    rule: WriteRule,
+}
+
+impl RowMemory {
+    pub(super) fn new(
+        config: MemoryConfig,
+        expansion: Option<Tensor<2>>,
+        ops: Arc<dyn MemoryOps>,
+    ) -> Self {
+        let miras = &config.miras;
+        let slope = match miras.attentional_bias {
+            AttentionalBias::L2(l2) => l2.slope(config.value_dim) as f32,
+            _ => unreachable!("a row memory descends l2"),
+        };
+        Self {
+            rule: WriteRule {
+                step_size: miras.learning_algorithm.step_size() * slope,
+                // Sparse features have unit energy already.
+                normalise: miras.learning_algorithm.is_normalised() && expansion.is_none(),
+                surprise_threshold: config.update.surprise_threshold,
+                retention_gate: miras.retention_gate,
+            },
+            config,
+            expansion,
+            ops,
+        }
+    }
+
+    /// `M(query)`, `[tokens, value_dim]`.
+    pub(super) fn read(&self, learned: &Learned, queries: Tensor<2>) -> Tensor<2> {
+        let weights = learned.accumulators[0].clone().squeeze_dim(0);
+        self.ops.read(&weights, &self.active_channels(queries))
+    }
+
+    /// Writes the tokens that surprise the memory, in order, and nothing else.
+    ///
+    /// ```text
+    /// error_t    = value_t - f_t @ W
+    /// surprise_t = ||error_t|| / ||value_t||
+    /// W[j]       = retention_t * W[j] + step_size * f_tj * error_t     for active channels j,
+    ///              if surprise_t > surprise_threshold
+    /// ```
+    ///
+    /// This is the delta rule `W <- a W + step k (v - W k)` of Titans (arXiv:2501.00663,
+    /// eq. 13-14, linear in the learned layer) with the decay confined to the written
+    /// rows.
+    pub(super) fn write(
+        &self,
+        state: &mut MemoryState,
+        keys: Tensor<2>,
+        values: Tensor<2>,
+    ) -> Result<WriteReport, InputError> {
+        let [tokens, _] = keys.dims();
+        check_finite("keys", &keys)?;
+        check_finite("values", &values)?;
+        let active = self.active_channels(keys);
+        let smoothed = state.smoothed_surprise();
+        let weights = state.learned.accumulators.remove(0).squeeze_dim(0);
+        let [channels, value_dim] = weights.dims();
+        let written = self
+            .ops
+            .write(weights, smoothed, &active, values, &self.rule);
+        let smoothed_surprise = &mut state.learned.smoothed_surprise;
+        *smoothed_surprise =
+            Tensor::from_data([[written.smoothed_surprise]], &smoothed_surprise.device());
+        state
+            .learned
+            .accumulators
+            .push(written.weights.unsqueeze_dim(0));
+        state.tokens_seen += tokens as u64;
+        state.tokens_written += written.tokens_written as u64;
+
+        let changed = SparseDelta {
+            name: state.rules.tensors[0].name.clone(),
+            role: StateRole::Weights,
+            shape: vec![channels, value_dim],
+            width: value_dim,
+            indices: written.touched_rows,
+            values: written.touched_values,
+        };
+        Ok(WriteReport {
+            surprise: written.surprise,
+            tokens_written: written.tokens_written,
+            delta: StateDelta {
+                tensors: Some(changed)
+                    .filter(|c| !c.is_empty())
+                    .into_iter()
+                    .collect(),
+                removed: Vec::new(),
+                scalars: [(
+                    SMOOTHED_SURPRISE.to_owned(),
+                    f64::from(written.smoothed_surprise),
+                )]
+                .into(),
+                tokens_seen: state.tokens_seen,
+                tokens_written: state.tokens_written,
+            },
+        })
+    }
+
+    fn active_channels(&self, keys: Tensor<2>) -> ActiveChannels {
+        let [tokens, _] = keys.dims();
+        let (Some(expansion), MemoryArchitecture::SparseChannelMlp(mlp)) =
+            (&self.expansion, self.config.miras.architecture)
+        else {
+            return every_row(keys);
+        };
+        let mut indices = Vec::new();
+        let mut features = Vec::new();
+        for start in (0..tokens).step_by(BLOCK) {
+            let block = keys.clone().narrow(0, start, BLOCK.min(tokens - start));
+            let activations = block.matmul(expansion.clone());
+            let active = self.ops.activate(activations, mlp.active_channels);
+            indices.push(active.indices);
+            features.push(active.features);
+        }
+        ActiveChannels {
+            indices: Tensor::cat(indices, 0),
+            features: Tensor::cat(features, 0),
+        }
+    }
+}
+
+/// A plain matrix: every key coordinate is a row.
+fn every_row(keys: Tensor<2>) -> ActiveChannels {
+    let [tokens, key_dim] = keys.dims();
+    let indices: Vec<i32> = (0..tokens).flat_map(|_| 0..key_dim as i32).collect();
+    let indices: Tensor<2, Int> =
+        Tensor::from_data(TensorData::new(indices, [tokens, key_dim]), &keys.device());
+    ActiveChannels {
+        indices,
+        features: keys,
+    }
+}
+
+fn check_finite(what: &'static str, rows: &Tensor<2>) -> Result<(), InputError> {
+    let [_, width] = rows.dims();
+    let values = host_floats(rows.clone());
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(InputError::NotFinite {
+            what,
+            memory: 0,
+            token: index / width,
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,166 @@
+//! Which coordinates of an update's gradient are kept.
+//!
+//! The selection is made in host memory: a library top-k sorts everything on the CPU and
+//! is bounded to a few entries on a GPU, while a gate keeps thousands.
+
+use burn::tensor::{Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::update::SparseGate;
+use crate::ops::{host_floats, top_k_into};
+
+/// Sets every coordinate that the gate does not keep to exactly zero.
+///
+/// # Shapes
+/// - `gradient`: one `[memories, rows, columns]` per tensor
+pub(crate) fn keep_largest(
+    gate: SparseGate,
+    gradient: Vec<Tensor<3>>,
+    seed: u64,
+    tokens_before: u64,
+) -> Vec<Tensor<3>> {
+    match gate {
+        SparseGate::None => gradient,
+        SparseGate::Elements { ratio } => largest_elements(gradient, ratio),
+        SparseGate::Channels { ratio, columns } => {
+            // A stream of its own for every update, whatever came before it.
+            let mut words = ChaCha8Rng::seed_from_u64(seed);
+            words.set_stream(tokens_before.wrapping_add(1));
+            gradient
+                .into_iter()
+                .map(|tensor| largest_channels(tensor, ratio, columns, &mut words))
+                .collect()
+        }
+    }
+}
+
+/// How many of `all` a share is: at least one.
+fn share(all: usize, ratio: f32) -> usize {
+    ((all as f64 * f64::from(ratio)).round() as usize).clamp(1, all)
+}
+
+fn largest_elements(gradient: Vec<Tensor<3>>, ratio: f32) -> Vec<Tensor<3>> {
+    let [memories, _, _] = gradient[0].dims();
+    let sizes: Vec<Vec<f32>> = gradient
+        .iter()
+        .map(|tensor| host_floats(tensor.clone().abs()))
+        .collect();
+    let mut masks: Vec<Vec<f32>> = sizes.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
+    let mut selected = Vec::new();
+    for memory in 0..memories {
+        let span = |tensor: &Vec<f32>| {
+            let len = tensor.len() / memories;
+            memory * len..(memory + 1) * len
+        };
+        let flat: Vec<f32> = sizes
+            .iter()
+            .flat_map(|tensor| tensor[span(tensor)].iter().copied())
+            .collect();
+        top_k_into(&flat, share(flat.len(), ratio), &mut selected);
+        let mut kept = selected.iter().map(|(index, _)| *index as usize).peekable();
+        let mut offset = 0;
+        for mask in &mut masks {
+            let span = span(mask);
+            let len = span.len();
+            while let Some(index) = kept.next_if(|index| *index < offset + len) {
+                mask[span.start + index - offset] = 1.0;
+            }
+            offset += len;
+        }
+    }
+    gradient
+        .into_iter()
+        .zip(masks)
+        .map(|(tensor, mask)| apply(tensor, mask))
+        .collect()
+}
+
+fn largest_channels(
+    tensor: Tensor<3>,
+    ratio: f32,
+    column_ratio: f32,
+    words: &mut ChaCha8Rng,
+) -> Tensor<3> {
+    let [memories, rows, columns] = tensor.dims();
+    let energy = host_floats((tensor.clone() * tensor.clone()).sum_dim(2));
+    let sampled = sample(columns, share(columns, column_ratio), words);
+    let mut mask = vec![0.0; memories * rows * columns];
+    let mut selected = Vec::new();
+    for (memory, energy) in energy.chunks_exact(rows).enumerate() {
+        top_k_into(energy, share(rows, ratio), &mut selected);
+        for &(row, _) in &selected {
+            let start = (memory * rows + row as usize) * columns;
+            for &column in &sampled {
+                mask[start + column] = 1.0;
+            }
+        }
+    }
+    apply(tensor, mask)
+}
+
+/// `count` different numbers under `all`, by a partial shuffle.
+fn sample(all: usize, count: usize, words: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..all).collect();
+    for index in 0..count {
+        let left = (all - index) as u64;
+        let other = index + ((u64::from(words.next_u32()) * left) >> 32) as usize;
+        numbers.swap(index, other);
+    }
+    numbers.truncate(count);
+    numbers
+}
+
+fn apply(tensor: Tensor<3>, mask: Vec<f32>) -> Tensor<3> {
+    let options = (&tensor.device(), tensor.dtype());
+    let mask: Tensor<3> = Tensor::from_data(TensorData::new(mask, tensor.dims()), options);
+    tensor
+        .zeros_like()
+        .mask_where(mask.greater_elem(0.0), tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    fn tensor(values: &[f32], shape: [usize; 3]) -> Tensor<3> {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+    }
+
+    #[test]
+    fn the_largest_elements_are_chosen_over_all_tensors_of_one_memory() {
+        let gradient = vec![
+            tensor(&[5.0, -1.0, 1.0, 1.0], [2, 1, 2]),
+            tensor(&[-4.0, 0.5, 1.0, 1.0], [2, 2, 1]),
+        ];
+        let kept = keep_largest(SparseGate::Elements { ratio: 0.5 }, gradient, 0, 0);
+        // First memory: 5 and -4. Second: all tie, so the lower positions win.
+        assert_eq!(host_floats(kept[0].clone()), [5.0, 0.0, 1.0, 1.0]);
+        assert_eq!(host_floats(kept[1].clone()), [-4.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn channels_keep_whole_rows_and_sampled_columns() {
+        let gradient = tensor(&[1.0, 1.0, 3.0, 3.0, 2.0, 2.0], [1, 3, 2]);
+        let all = SparseGate::Channels {
+            ratio: 0.34,
+            columns: 1.0,
+        };
+        let kept = keep_largest(all, vec![gradient.clone()], 0, 0);
+        assert_eq!(host_floats(kept[0].clone()), [0.0, 0.0, 3.0, 3.0, 0.0, 0.0]);
+        let one_column = SparseGate::Channels {
+            ratio: 1.0,
+            columns: 0.5,
+        };
+        let columns_of = |tokens: u64| {
+            let kept = keep_largest(one_column, vec![gradient.clone()], 7, tokens);
+            let kept = host_floats(kept[0].clone());
+            assert_eq!(kept.iter().filter(|x| **x != 0.0).count(), 3);
+            usize::from(kept[0] == 0.0)
+        };
+        assert_eq!(columns_of(8), columns_of(8));
+        let chosen: Vec<usize> = (0..32).map(columns_of).collect();
+        assert!(chosen.contains(&0) && chosen.contains(&1));
+    }
+}

@@ -1,0 +1,149 @@
+//! What some tokens say at the gradient base: errors, gradients, and who is written.
+
+use burn::tensor::{Bool, Tensor, TensorData};
+
+use super::learned::Learned;
+use super::rules::Rules;
+use super::tokens::GatedTokens;
+use super::update::GateSpan;
+use crate::miras::OuterGradient;
+
+/// The relative error of a token is at most this, however small its value.
+const LARGEST_RELATIVE_ERROR: f64 = 1e3;
+
+/// The surprise of some tokens, all at the same weights.
+pub(crate) struct Surprise {
+    /// Gradient of each token with respect to each tensor.
+    pub(crate) outers: Vec<OuterGradient>,
+    /// `[memories, tokens]`, unreduced and without steps.
+    pub(crate) loss: Tensor<2>,
+    /// `||M(k) - v|| / ||v||`, `[memories, tokens]`.
+    pub(crate) relative_error: Tensor<2>,
+    /// Norm of each token's gradient over all tensors, `[memories, tokens]`.
+    pub(crate) gradient_norm: Tensor<2>,
+    /// Weight of each token's gradient after the gates, `[memories, tokens]`.
+    pub(crate) steps: Tensor<2>,
+    /// Tokens that the gates let through, `[memories, tokens]`.
+    pub(crate) written: Tensor<2, Bool>,
+    /// Retention at each token where gates act per token.
+    pub(crate) retention: Tensor<2>,
+    /// Smoothed surprise after the last token.
+    pub(crate) smoothed_surprise: Tensor<2>,
+}
+
+/// Evaluates `tokens`, whose keys are features by now, at the gradient base.
+pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -> Surprise {
+    let miras = &rules.config.miras;
+    let [memories, count, _] = tokens.keys.dims();
+    let base = rules.base_weights(learned);
+    let thresholds = rules.error_thresholds(tokens);
+    let gradients = miras
+        .architecture
+        .gradients(&base, tokens.keys.clone(), &|prediction| {
+            miras.attentional_bias.gradient(
+                prediction.clone(),
+                tokens.values.clone(),
+                thresholds.clone(),
+            )
+        });
+    let loss = miras
+        .attentional_bias
+        .loss(
+            gradients.prediction.clone(),
+            tokens.values.clone(),
+            thresholds.clone(),
+        )
+        .reshape([memories, count]);
+    let relative_error = relative_error(gradients.prediction, tokens.values.clone());
+    let gradient_norm = norm_of_outers(&gradients.outers);
+
+    let mut written = written_tokens(rules, &relative_error);
+    let mut steps = rules.step_sizes(tokens);
+    if miras.learning_algorithm.is_normalised() {
+        let energy = energy(gradients.features);
+        let silent = energy.clone().equal_elem(0.0);
+        steps = steps / energy.mask_fill(silent.clone(), 1.0);
+        written = written.bool_and(silent.bool_not());
+    }
+    let steps = steps.mask_fill(written.clone().bool_not(), 0.0);
+
+    let (retention, smoothed_surprise) = match rules.sigmoid(tokens) {
+        Some(gate) if rules.update().gate_span == GateSpan::PerToken => {
+            let smoothed = smooth(
+                learned.smoothed_surprise.clone(),
+                relative_error.clone(),
+                gate.smoothing,
+            );
+            let last = smoothed.clone().narrow(1, count - 1, 1);
+            (gate.retention(smoothed), last)
+        }
+        _ => (rules.retentions(tokens), learned.smoothed_surprise.clone()),
+    };
+    Surprise {
+        outers: gradients.outers,
+        loss,
+        relative_error,
+        gradient_norm,
+        steps,
+        written,
+        retention,
+        smoothed_surprise,
+    }
+}
+
+/// `||prediction - value|| / ||value||` of each token, `[memories, tokens]`.
+pub(crate) fn relative_error(prediction: Tensor<3>, values: Tensor<3>) -> Tensor<2> {
+    let error = root(energy(prediction - values.clone()));
+    let size = root(energy(values)).max_pair(error.clone() / LARGEST_RELATIVE_ERROR);
+    error / size.clamp_min(f32::MIN_POSITIVE)
+}
+
+/// Sum of squares of each row, `[memories, tokens]`.
+fn energy(rows: Tensor<3>) -> Tensor<2> {
+    let [memories, count, _] = rows.dims();
+    (rows.clone() * rows).sum_dim(2).reshape([memories, count])
+}
+
+/// Square root whose derivative at zero is zero and not infinite.
+pub(crate) fn root<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let zero = x.clone().equal_elem(0.0);
+    x.mask_fill(zero.clone(), 1.0).sqrt().mask_fill(zero, 0.0)
+}
+
+/// The norm of an outer product is the product of the norms, so no gradient is built.
+fn norm_of_outers(outers: &[OuterGradient]) -> Tensor<2> {
+    let energies = outers
+        .iter()
+        .map(|outer| energy(outer.inputs.clone()) * energy(outer.deltas.clone()));
+    root(
+        energies
+            .reduce(|sum, energy| sum + energy)
+            .expect("an architecture has at least one tensor"),
+    )
+}
+
+fn written_tokens(rules: &Rules, relative_error: &Tensor<2>) -> Tensor<2, Bool> {
+    let threshold = rules.update().surprise_threshold;
+    if threshold == 0.0 {
+        return relative_error.clone().greater_equal_elem(0.0);
+    }
+    relative_error.clone().greater_elem(threshold)
+}
+
+/// `smoothed_t = smoothing * smoothed_(t-1) + (1 - smoothing) * surprise_t` for all tokens.
+fn smooth(before: Tensor<2>, surprise: Tensor<2>, smoothing: f32) -> Tensor<2> {
+    let [_, count] = surprise.dims();
+    let options = (&surprise.device(), surprise.dtype());
+    let smoothing = f64::from(smoothing);
+    let mut weights = vec![0.0; count * count];
+    for later in 0..count {
+        for earlier in 0..=later {
+            weights[earlier * count + later] =
+                (1.0 - smoothing) * smoothing.powi((later - earlier) as i32);
+        }
+    }
+    let fading: Vec<f64> = (1..=count).map(|age| smoothing.powi(age as i32)).collect();
+    let weights: Tensor<2> = Tensor::from_data(TensorData::new(weights, [count, count]), options);
+    let fading: Tensor<2> = Tensor::from_data(TensorData::new(fading, [1, count]), options);
+    before * fading + surprise.matmul(weights)
+}

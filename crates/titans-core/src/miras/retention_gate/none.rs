@@ -1,0 +1,26 @@
+//! Everything is kept.
+
+use super::{RetentionGate, RetentionRule};
+use crate::error::ConfigError;
+use crate::miras::descriptor::{ChoiceDescriptor, Params};
+
+/// `W_t = W_(t-1) + update_t`.
+///
+/// A gate that is given a fraction from outside keeps that fraction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoRetention;
+
+impl RetentionRule for NoRetention {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn params(&self) -> Params {
+        Params::new()
+    }
+
+    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
+        descriptor.reader(RetentionGate::CHOICE).finish()?;
+        Ok(RetentionGate::None(Self))
+    }
+}
