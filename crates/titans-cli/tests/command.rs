@@ -97,7 +97,7 @@ fn inspect_describes_a_file() {
     let json: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(json["sequence"], 2);
     assert_eq!(json["sections"][1]["tensor"]["shape"][0], 8);
-    assert_eq!(json["sections"][1]["raw_bytes"], 128);
+    assert_eq!(json["sections"][1]["raw_bytes"], 66);
 }
 
 #[test]

@@ -196,6 +196,50 @@ pub enum StoreError {
         /// The number.
         found: f64,
     },
+    /// A weight is too large for the 16-bit floats of a compact file.
+    #[error("weights {tensor:?} hold {found} at index {index}, 16-bit floats end at 65504")]
+    TooLargeForHalf {
+        /// Name of the tensor.
+        tensor: String,
+        /// Position inside it.
+        index: u64,
+        /// The weight.
+        found: f64,
+    },
+    /// A caller's account of what changed does not fit the image.
+    #[error("changes of tensor {tensor:?} do not fit the image: {reason}")]
+    BadDelta {
+        /// Name of the tensor.
+        tensor: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The file is encrypted and no key was given.
+    #[error("the file is encrypted, a key is needed")]
+    KeyNeeded,
+    /// A key was given and the file is not encrypted.
+    #[error("the file is not encrypted, though a key was given")]
+    NotEncrypted,
+    /// The seal of a section does not open with this key.
+    #[error("section {section} at byte {offset} does not open with this key")]
+    WrongKey {
+        /// Row of the section table.
+        section: usize,
+        /// Where the section lies.
+        offset: u64,
+    },
+    /// A key file has another length than a key.
+    #[error("{} does not hold a key of 32 bytes", .path.display())]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system has no randomness to give.
+    #[error("no random numbers: {source}")]
+    NoRandomness {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// Bytes just written do not read back as the image they came from.
     #[error("encoded bytes do not decode to the image they came from: {field} differs")]
     SelfCheck {
@@ -217,6 +261,24 @@ pub enum StoreError {
         expected: Generation,
         /// The number in the file.
         found: Generation,
+    },
+    /// A record of a journal is not whole.
+    #[error("record {record} at byte {offset} {reason}")]
+    Record {
+        /// Which record, counted from 0.
+        record: usize,
+        /// Where it begins in the journal.
+        offset: u64,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A record cannot be applied, because what it follows is lost.
+    #[error("generation {generation} follows generation {follows}, which is lost")]
+    Orphan {
+        /// The generation of the record.
+        generation: Generation,
+        /// The generation that it changes.
+        follows: Generation,
     },
     /// Another store, in this process or another, is open on the folder.
     #[error("{} is held by another writer", .path.display())]
@@ -240,6 +302,34 @@ pub enum StoreError {
         /// The feature bits this build does not know.
         found: u32,
     },
+    /// The folder lies on a network file system, where locks and flushes promise less.
+    #[error("{} lies on a network file system ({kind})", .path.display())]
+    NetworkFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Which file system.
+        kind: &'static str,
+    },
+    /// The memory was forgotten; its folder only remembers that.
+    #[error("the memory in {} was forgotten", .path.display())]
+    Forgotten {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// An older generation stands where this reader has already seen a newer one.
+    #[error(
+        "generation {found} of epoch {found_epoch} is older than what was read before ({seen} of epoch {seen_epoch})"
+    )]
+    Replayed {
+        /// The generation read before.
+        seen: Generation,
+        /// The epoch of its writer.
+        seen_epoch: u64,
+        /// The generation found.
+        found: Generation,
+        /// The epoch of its writer.
+        found_epoch: u64,
+    },
     /// A generation appeared that this store did not write, so it is no longer the only writer.
     #[error("generation {found} appeared beside the next one of this writer ({expected})")]
     Overtaken {
@@ -253,6 +343,12 @@ pub enum StoreError {
     NoSuchGeneration {
         /// The generation asked for.
         generation: Generation,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No generation is pinned as last known good.
+    #[error("no generation is pinned in {}", .path.display())]
+    NothingPinned {
         /// The folder.
         path: PathBuf,
     },
@@ -306,6 +402,9 @@ impl StoreError {
             | Self::Frame { .. }
             | Self::Coordinates { .. }
             | Self::NotFinite { .. }
+            | Self::Record { .. }
+            | Self::Orphan { .. }
+            | Self::BadDelta { .. }
             | Self::WrongSequence { .. } => true,
             _ => false,
         }

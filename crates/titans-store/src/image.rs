@@ -58,6 +58,13 @@ pub enum TensorRole {
     Weights,
     /// The accumulated surprise of the learning algorithm.
     Momentum,
+    /// What an update that is not finished still needs.
+    Pending,
+}
+
+impl TensorRole {
+    /// All roles that this version knows.
+    pub const ALL: [Self; 3] = [Self::Weights, Self::Momentum, Self::Pending];
 }
 
 impl fmt::Display for TensorRole {
@@ -65,6 +72,7 @@ impl fmt::Display for TensorRole {
         f.write_str(match self {
             Self::Weights => "weights",
             Self::Momentum => "momentum",
+            Self::Pending => "pending",
         })
     }
 }
@@ -124,6 +132,48 @@ pub struct MemoryImage {
     pub rolled_back_from: Option<u64>,
     /// Anything else, for people.
     pub extra: BTreeMap<String, String>,
+}
+
+impl MemoryImage {
+    /// A copy of everything but the tensors.
+    pub(crate) fn without_tensors(&self) -> Self {
+        Self {
+            shard: self.shard,
+            model: self.model.clone(),
+            base_digest: self.base_digest,
+            model_digest: self.model_digest,
+            last_chunk_id: self.last_chunk_id,
+            tokens_seen: self.tokens_seen,
+            tokens_written: self.tokens_written,
+            scalars: self.scalars.clone(),
+            tensors: Vec::new(),
+            recall: self.recall.clone(),
+            created_unix: self.created_unix,
+            rolled_back_from: self.rolled_back_from,
+            extra: self.extra.clone(),
+        }
+    }
+
+    /// Whether both images have the same tensors by name, role and shape.
+    pub(crate) fn has_tensors_of(&self, other: &Self) -> bool {
+        let tensors = |image: &Self| {
+            let key = |t: &TensorRecord| (t.name.clone(), t.role, t.shape.clone(), t.values.len());
+            image.tensors.iter().map(key).collect::<Vec<_>>()
+        };
+        tensors(self) == tensors(other)
+    }
+
+    /// Whether both images are the same bit for bit; if not, what differs.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        for (tensor, back) in self.tensors.iter().zip(&other.tensors) {
+            let bits = tensor.values.iter().map(|value| value.to_bits());
+            if !bits.eq(back.values.iter().map(|value| value.to_bits())) {
+                return Some(format!("{} {:?}", tensor.role, tensor.name));
+            }
+        }
+        // What is left of the values compares equal, whatever the sign of a zero.
+        (self != other).then(|| "the header".to_owned())
+    }
 }
 
 /// What the store adds to an image when it becomes a generation.

@@ -75,15 +75,23 @@ mod error;
 mod format;
 pub mod fs;
 mod image;
+mod key;
+mod schedule;
 mod store;
 
-pub use codec::{FileSummary, SectionSummary, TensorSummary, decode, encode, inspect};
+pub use codec::{
+    Changed, FileSummary, ImageDelta, Precision, SectionSummary, TensorDelta, TensorSummary,
+    decode, encode, encode_as, inspect, inspect_with,
+};
 pub use error::StoreError;
 pub use format::limits::Limits;
 pub use image::{
     ChoiceRecord, MemoryImage, ModelRecord, RecallRecord, ShardId, Stamp, TensorRecord, TensorRole,
 };
+pub use key::UserKey;
+pub use schedule::BackupSchedule;
 pub use store::{
-    FileVerdict, Generation, Kept, MemoryStore, Recovery, Saved, Skipped, StoreConfig, read_newest,
-    verify_dir,
+    DeltaCheck, Erasure, FileVerdict, ForgetReceipt, Generation, Kept, MemoryReader, MemoryStore,
+    NetworkFolders, Recovery, SaveMode, Saved, SavedForm, Skipped, StoreConfig, TornTail, forget,
+    read_newest, verify_dir, verify_dir_with,
 };

@@ -1,248 +1,43 @@
 //! For every step a save asks of the disk: let it fail, or lose power after it. What opens
 //! afterwards is the old generation or the new one, and an acknowledged one is never lost.
+//!
+//! `TITANMEM_CRASH_SEEDS=n` multiplies the random part of every scenario.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::io::ErrorKind;
 
-use common::{SHARD, image_at};
-use titans_store::fs::{Storage, StorageFile};
-use titans_store::{MemoryStore, Recovery, StoreConfig, StoreError};
+use common::{SHARD, image_at, small_image, tensor};
+use titans_store::fs::{Fault, FaultyStorage, Storage};
+use titans_store::{
+    Changed, ImageDelta, MemoryImage, MemoryStore, Recovery, SaveMode, Saved, StoreConfig,
+    StoreError, TensorDelta, TensorRole,
+};
 
-type File = Arc<Mutex<Contents>>;
-type Names = BTreeMap<String, File>;
+const SNAPSHOTS: StoreConfig = config(SaveMode::Snapshot);
+const JOURNAL: StoreConfig = config(SaveMode::Journal);
 
-/// What programs see and what a power loss leaves.
-#[derive(Debug, Default)]
-struct Contents {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
-}
-
-/// A folder in memory that forgets what was not flushed.
-#[derive(Debug, Default)]
-struct Disk {
-    seen: Names,
-    durable: Names,
-    /// Names as they stood before each change since the last flush of the folder: a file
-    /// system may have made any of these durable by itself.
-    between: Vec<Names>,
-    steps: usize,
-    fault: Option<Fault>,
-    trace: Vec<&'static str>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    /// Step `n` fails with this error; later ones work.
-    Error(usize, io::ErrorKind),
-    /// Step `n` and all after it fail: the machine is gone.
-    PowerLoss(usize),
-}
-
-#[derive(Clone, Debug, Default)]
-struct MemoryFolder(Arc<Mutex<Disk>>);
-
-impl MemoryFolder {
-    fn arm(&self, fault: Option<Fault>) {
-        let mut disk = self.0.lock().unwrap();
-        disk.fault = fault;
-        disk.steps = 0;
-        disk.trace.clear();
-    }
-
-    fn steps(&self) -> Vec<&'static str> {
-        self.0.lock().unwrap().trace.clone()
-    }
-
-    fn step(&self, name: &'static str) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        disk.trace.push(name);
-        let step = disk.steps;
-        disk.steps += 1;
-        match disk.fault {
-            Some(Fault::Error(at, kind)) if at == step => Err(kind.into()),
-            Some(Fault::PowerLoss(at)) if at <= step => Err(io::Error::other("power loss")),
-            _ => Ok(()),
-        }
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Names) -> io::Result<()>) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        let before = disk.seen.clone();
-        change(&mut disk.seen)?;
-        disk.between.push(before);
-        Ok(())
-    }
-
-    /// Every folder that a power loss at this moment may leave.
-    fn after_power_loss(&self) -> Vec<MemoryFolder> {
-        let disk = self.0.lock().unwrap();
-        let mut states = disk.between.clone();
-        states.extend([disk.durable.clone(), disk.seen.clone()]);
-        let survived = |names: Names| {
-            let names: Names = names
-                .into_iter()
-                .map(|(name, file)| {
-                    let durable = file.lock().unwrap().durable.clone();
-                    let contents = Contents {
-                        seen: durable.clone(),
-                        durable,
-                    };
-                    (name, Arc::new(Mutex::new(contents)))
-                })
-                .collect();
-            MemoryFolder(Arc::new(Mutex::new(Disk {
-                seen: names.clone(),
-                durable: names,
-                ..Disk::default()
-            })))
-        };
-        states.into_iter().map(survived).collect()
+const fn config(mode: SaveMode) -> StoreConfig {
+    StoreConfig {
+        keep_old: 3,
+        limits: LIMITS,
+        mode,
+        precision: titans_store::Precision::Exact,
+        delta_check: titans_store::DeltaCheck::Compare,
+        network: titans_store::NetworkFolders::Refuse,
     }
 }
 
-impl Storage for MemoryFolder {
-    fn path(&self) -> &Path {
-        Path::new("memory")
-    }
+const LIMITS: titans_store::Limits = titans_store::Limits::standard();
 
-    fn try_lock(&mut self, _: &str) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        let disk = self.0.lock().unwrap();
-        let prefix = if folder.is_empty() {
-            String::new()
-        } else {
-            format!("{folder}/")
-        };
-        let names = disk
-            .seen
-            .keys()
-            .filter_map(|name| name.strip_prefix(&prefix));
-        Ok(names
-            .filter(|name| !name.contains('/'))
-            .map(str::to_owned)
-            .collect())
-    }
-
-    fn read(&self, name: &str, max_bytes: u64) -> io::Result<Vec<u8>> {
-        let disk = self.0.lock().unwrap();
-        let file = disk.seen.get(name).ok_or(io::ErrorKind::NotFound)?;
-        let mut bytes = file.lock().unwrap().seen.clone();
-        bytes.truncate(max_bytes as usize);
-        Ok(bytes)
-    }
-
-    fn create(&self, name: &str, _: u64) -> io::Result<Box<dyn StorageFile>> {
-        self.step("create")?;
-        let file = File::default();
-        self.change(|names| match names.insert(name.to_owned(), file.clone()) {
-            None => Ok(()),
-            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
-        })?;
-        Ok(Box::new(MemoryFile {
-            file,
-            folder: self.clone(),
-        }))
-    }
-
-    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step("rename")?;
-        self.change(|names| {
-            if names.contains_key(to) {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            let file = names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-            names.insert(to.to_owned(), file);
-            Ok(())
-        })
-    }
-
-    fn link(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step("link")?;
-        self.change(|names| {
-            let file = names.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
-            match names.insert(to.to_owned(), file) {
-                None => Ok(()),
-                Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            }
-        })
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.step("remove")?;
-        self.change(|names| match names.remove(name) {
-            Some(_) => Ok(()),
-            None => Err(io::ErrorKind::NotFound.into()),
-        })
-    }
-
-    fn make_folder(&self, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        self.step("sync folder")?;
-        let mut disk = self.0.lock().unwrap();
-        disk.durable = disk.seen.clone();
-        disk.between.clear();
-        Ok(())
-    }
+fn open_as(storage: &FaultyStorage, config: StoreConfig) -> (MemoryStore, Recovery) {
+    MemoryStore::open_on(Box::new(storage.clone()), SHARD, config).unwrap()
 }
 
-struct MemoryFile {
-    file: File,
-    folder: MemoryFolder,
-}
-
-impl StorageFile for MemoryFile {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = self.folder.step("write");
-        // A write that fails, fails half way.
-        let len = if written.is_ok() {
-            bytes.len()
-        } else {
-            bytes.len() / 2
-        };
-        self.file.lock().unwrap().seen.extend(&bytes[..len]);
-        written
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let synced = self.folder.step("sync");
-        let mut file = self.file.lock().unwrap();
-        // A flush that fails has flushed some of it, and drops the rest for good.
-        let len = if synced.is_ok() {
-            file.seen.len()
-        } else {
-            file.seen.len() / 3
-        };
-        file.durable = file.seen[..len].to_vec();
-        synced
-    }
-}
-
-fn open(folder: &MemoryFolder) -> (MemoryStore, Recovery) {
-    MemoryStore::open_on(Box::new(folder.clone()), SHARD, StoreConfig::default()).unwrap()
-}
-
-/// A folder with five durable saves, so that the next one prunes too.
-fn settled() -> (MemoryFolder, MemoryStore) {
-    let folder = MemoryFolder::default();
-    let (mut store, _) = open(&folder);
-    for chunk in 1..=5 {
-        store.save(&image_at(chunk)).unwrap();
-    }
-    folder.sync_folder().unwrap();
-    folder.arm(None);
-    (folder, store)
+fn open(storage: &FaultyStorage) -> (MemoryStore, Recovery) {
+    open_as(storage, SNAPSHOTS)
 }
 
 fn chunk_of(recovery: &Recovery) -> u64 {
@@ -253,11 +48,71 @@ fn chunk_of(recovery: &Recovery) -> u64 {
         .last_chunk_id
 }
 
+/// Random numbers from a fixed seed.
+fn random(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// A memory of some kilobytes after `chunk` chunks, each of which changes a few weights.
+fn memory_at(chunk: u64) -> MemoryImage {
+    let mut values: Vec<f32> = (0..1500).map(|n| (n as f32 * 0.37).sin()).collect();
+    for past in 1..=chunk {
+        for coordinate in changed_by(past) {
+            values[coordinate as usize] = past as f32 + coordinate as f32 / 1500.0;
+        }
+    }
+    MemoryImage {
+        last_chunk_id: chunk,
+        tensors: vec![tensor("w", TensorRole::Weights, &[30, 50], values)],
+        recall: None,
+        ..small_image()
+    }
+}
+
+fn changed_by(chunk: u64) -> Vec<u32> {
+    (0..12)
+        .map(|n| (n * 120 + chunk * 7 % 113) as u32)
+        .collect()
+}
+
+fn save_next(store: &mut MemoryStore, chunk: u64) -> Result<Saved, StoreError> {
+    let delta = ImageDelta {
+        tensors: vec![TensorDelta {
+            name: "w".to_owned(),
+            role: TensorRole::Weights,
+            changed: Changed::Coordinates(changed_by(chunk)),
+        }],
+    };
+    store.save_delta(&memory_at(chunk), &delta)
+}
+
+/// A folder with five durable saves, so that the next one prunes too.
+fn settled() -> (FaultyStorage, MemoryStore) {
+    let storage = FaultyStorage::default();
+    let (mut store, _) = open(&storage);
+    for chunk in 1..=5 {
+        store.save(&image_at(chunk)).unwrap();
+    }
+    (storage, store)
+}
+
+/// The steps that `work` takes.
+fn steps_of(storage: &FaultyStorage, work: impl FnOnce()) -> Vec<&'static str> {
+    let before = storage.steps().len();
+    work();
+    storage.steps().split_off(before)
+}
+
 /// The steps of one undisturbed save.
 fn steps_of_a_save() -> Vec<&'static str> {
-    let (folder, mut store) = settled();
-    store.save(&image_at(6)).unwrap();
-    folder.steps()
+    let (storage, mut store) = settled();
+    steps_of(&storage, || drop(store.save(&image_at(6)).unwrap()))
 }
 
 #[test]
@@ -267,31 +122,236 @@ fn a_save_flushes_contents_before_the_name_and_the_name_before_the_acknowledgeme
 }
 
 #[test]
-fn power_loss_leaves_the_old_generation_or_the_new_one() {
-    for at in 0..=steps_of_a_save().len() {
-        let (folder, mut store) = settled();
-        folder.arm(Some(Fault::PowerLoss(at)));
-        let acknowledged = store.save(&image_at(6)).is_ok();
-        for survivor in folder.after_power_loss() {
-            let (mut store, recovery) = open(&survivor);
-            let chunk = chunk_of(&recovery);
-            assert!(
-                chunk == 6 || chunk == 5 && !acknowledged,
-                "power loss at step {at}: {chunk}"
-            );
-            assert!(recovery.skipped.is_empty(), "{:?}", recovery.skipped);
-            store.save(&image_at(7)).unwrap();
+fn a_record_is_one_write_and_one_flush_and_the_first_also_flushes_the_name() {
+    let storage = FaultyStorage::default();
+    let (mut store, _) = open_as(&storage, JOURNAL);
+    save_next(&mut store, 1).unwrap();
+    let first = steps_of(&storage, || drop(save_next(&mut store, 2).unwrap()));
+    assert_eq!(
+        first,
+        ["create", "write", "write", "sync data", "sync folder"]
+    );
+    let second = steps_of(&storage, || drop(save_next(&mut store, 3).unwrap()));
+    assert_eq!(second, ["write", "sync data"]);
+}
+
+/// What was handed to the store under each number, acknowledged or not.
+type Attempts = BTreeMap<u64, u64>;
+
+/// Everything that one history may leave: checks each state and counts them.
+struct Checker {
+    config: StoreConfig,
+    attempts: Attempts,
+    image: fn(u64) -> MemoryImage,
+    states: usize,
+    /// One state in so many is also written to and opened again.
+    write_every: usize,
+}
+
+impl Checker {
+    fn check(&mut self, survivor: &FaultyStorage, acknowledged: Option<u64>, what: &str) {
+        self.states += 1;
+        let (mut store, recovery) = open_as(survivor, self.config);
+        let skipped = &recovery.skipped;
+        assert!(
+            skipped.is_empty(),
+            "{what}: torn or damaged files are visible: {skipped:?}"
+        );
+        let Some(generation) = recovery.generation else {
+            assert_eq!(acknowledged, None, "{what}: everything is lost");
+            return;
+        };
+        let number = generation.number();
+        let floor = acknowledged.unwrap_or(0);
+        assert!(
+            number >= floor,
+            "{what}: {number} opens, {floor} was acknowledged"
+        );
+        let chunk = self.attempts.get(&number).copied();
+        let chunk = chunk.unwrap_or_else(|| panic!("{what}: {number} was never saved"));
+        let mut expected = (self.image)(chunk);
+        let found = recovery.image.unwrap();
+        expected.rolled_back_from = found.rolled_back_from;
+        assert_eq!(found, expected, "{what}: generation {number} is torn");
+        if self.states.is_multiple_of(self.write_every) {
+            let saved = store.save(&(self.image)(chunk + 1)).unwrap();
+            assert!(saved.generation > generation, "{what}");
             drop(store);
-            assert_eq!(chunk_of(&open(&survivor).1), 7);
+            let (_, again) = open_as(survivor, self.config);
+            assert_eq!(again.generation, Some(saved.generation), "{what}");
+            assert_eq!(again.image, Some((self.image)(chunk + 1)), "{what}");
         }
     }
+
+    /// All cuts at `stride` bytes and every prefix of the changes of names, then `scattered`
+    /// random survivals, at every moment.
+    fn check_all(&mut self, storage: &FaultyStorage, stride: usize, scattered: usize) {
+        let seeds = std::env::var("TITANMEM_CRASH_SEEDS").ok();
+        let seeds: usize = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(1);
+        let mut random = random(storage.steps().len() as u64);
+        for (step, point) in storage.crash_points().iter().enumerate() {
+            let acknowledged = point.acknowledged;
+            for names in 0..=point.unflushed_names() {
+                let bytes = point.unflushed_bytes();
+                for cut in (0..bytes).step_by(stride).chain([bytes]) {
+                    let what = format!("step {step}, {cut} bytes, {names} names");
+                    self.check(&point.cut(cut, names), acknowledged, &what);
+                }
+            }
+            if point.unflushed_bytes() + point.unflushed_names() > 0 {
+                for n in 0..scattered * seeds {
+                    let what = format!("step {step}, scatter {n}");
+                    self.check(&point.scatter(&mut random), acknowledged, &what);
+                }
+            }
+        }
+    }
+}
+
+/// One history of saves with pins, a rollback and several writers.
+fn history(
+    config: StoreConfig,
+    image: fn(u64) -> MemoryImage,
+    save: fn(&mut MemoryStore, u64) -> Result<Saved, StoreError>,
+    chunks: u64,
+) -> (FaultyStorage, Checker) {
+    let storage = FaultyStorage::default();
+    let mut attempts = Attempts::new();
+    let mut chunk = 0;
+    for _writer in 0..3 {
+        let (mut store, _) = open_as(&storage, config);
+        for n in 0..chunks {
+            chunk += 1;
+            let saved = save(&mut store, chunk).unwrap();
+            storage.acknowledge(saved.generation.number());
+            attempts.insert(saved.generation.number(), chunk);
+            if n == chunks / 2 {
+                store.pin_last_known_good(saved.generation).unwrap();
+            }
+        }
+        let pinned = store.last_known_good().unwrap().unwrap();
+        let saved = store.roll_back_to_last_known_good().unwrap();
+        storage.acknowledge(saved.generation.number());
+        chunk = attempts[&pinned.number()];
+        attempts.insert(saved.generation.number(), chunk);
+    }
+    let checker = Checker {
+        config,
+        attempts,
+        image,
+        states: 0,
+        write_every: 17,
+    };
+    (storage, checker)
+}
+
+#[test]
+fn no_crash_loses_or_tears_a_snapshot() {
+    let save = |store: &mut MemoryStore, chunk| store.save(&image_at(chunk));
+    let (storage, mut checker) = history(SNAPSHOTS, image_at, save, 12);
+    checker.check_all(&storage, 4, 80);
+    println!("{} crash states of snapshots", checker.states);
+    assert!(checker.states >= 40_000, "{}", checker.states);
+}
+
+#[test]
+fn no_crash_loses_or_tears_a_record_cut_at_every_byte() {
+    let (storage, mut checker) = history(JOURNAL, memory_at, save_next, 9);
+    checker.check_all(&storage, 1, 40);
+    println!("{} crash states of journals", checker.states);
+    assert!(checker.states >= 60_000, "{}", checker.states);
+}
+
+#[test]
+fn one_failed_step_loses_nothing_even_if_the_power_goes_later() {
+    let mut states = 0;
+    for (config, name) in [(SNAPSHOTS, "snapshot"), (JOURNAL, "journal")] {
+        for kind in [
+            ErrorKind::Other,
+            ErrorKind::StorageFull,
+            ErrorKind::Interrupted,
+            ErrorKind::WriteZero,
+        ] {
+            for at in 0.. {
+                let storage = FaultyStorage::default();
+                let fault = match kind {
+                    // Stands for a write that accepts less than it was given.
+                    ErrorKind::WriteZero => Fault::ShortWrite,
+                    kind => Fault::Error(kind),
+                };
+                storage.fail_at(at, fault);
+                let (mut store, _) = open_as(&storage, config);
+                let mut attempts = Attempts::new();
+                let mut failures = 0;
+                for chunk in 1..=9 {
+                    match save_next(&mut store, chunk) {
+                        Ok(saved) => {
+                            storage.acknowledge(saved.generation.number());
+                            attempts.insert(saved.generation.number(), chunk);
+                        }
+                        Err(error) => {
+                            failures += 1;
+                            let is_told = matches!(
+                                error,
+                                StoreError::Io { .. } | StoreError::NotDurable { .. }
+                            );
+                            assert!(is_told, "{name} {kind:?} at {at}: {error}");
+                            attempts.insert(attempts.len() as u64 + 1, chunk);
+                        }
+                    }
+                    // A failed attempt may be there all the same, under the number it took.
+                    let spent = attempts.keys().max().copied().unwrap_or(0);
+                    attempts.entry(spent + 1).or_insert(chunk + 1);
+                }
+                assert!(failures <= 1, "{name} {kind:?} at {at}");
+                let is_past_the_end = storage.steps().len() <= at;
+                states += check_attempts(&storage, config, at as u64);
+                if is_past_the_end {
+                    break;
+                }
+            }
+        }
+    }
+    println!("{states} crash states after a failed step");
+    assert!(states >= 5_000, "{states}");
+}
+
+/// Any acknowledged or later memory may open, but none that was never one.
+fn check_attempts(storage: &FaultyStorage, config: StoreConfig, seed: u64) -> usize {
+    let mut random = random(seed + 1);
+    let mut states = 0;
+    for point in storage.crash_points() {
+        if point.unflushed_bytes() + point.unflushed_names() == 0 {
+            continue;
+        }
+        let survivors = [
+            point.cut(0, 0),
+            point.cut(usize::MAX / 2, point.unflushed_names()),
+            point.scatter(&mut random),
+        ];
+        for survivor in survivors {
+            states += 1;
+            let (_, recovery) = open_as(&survivor, config);
+            assert!(recovery.skipped.is_empty(), "{:?}", recovery.skipped);
+            let number = recovery.generation.map(|generation| generation.number());
+            assert!(
+                number >= point.acknowledged,
+                "{number:?} < {:?}",
+                point.acknowledged
+            );
+            if let Some(image) = recovery.image {
+                assert_eq!(image, memory_at(image.last_chunk_id));
+            }
+        }
+    }
+    states
 }
 
 #[test]
 fn one_failed_step_costs_one_save_at_most() {
     for (at, name) in steps_of_a_save().into_iter().enumerate() {
-        let (folder, mut store) = settled();
-        folder.arm(Some(Fault::Error(at, io::ErrorKind::Other)));
+        let (storage, mut store) = settled();
+        storage.fail_at(at, Fault::Error(ErrorKind::Other));
         let outcome = store.save(&image_at(6));
         match name {
             // Retried with a new file, or not worth failing for.
@@ -302,70 +362,95 @@ fn one_failed_step_costs_one_save_at_most() {
                 Err(StoreError::Io { action: "name", .. })
             )),
         }
-        folder.arm(None);
         store.save(&image_at(7)).unwrap();
-        let left = folder.list("").unwrap();
+        let left = storage.list("").unwrap();
         assert!(
             left.iter().all(|name| !name.starts_with(".tmp-")),
             "{name}: {left:?}"
         );
-        for survivor in folder.after_power_loss() {
-            assert_eq!(chunk_of(&open(&survivor).1), 7, "{name}");
-        }
+        let points = storage.crash_points();
+        let survivor = points.last().unwrap().cut(0, 0);
+        assert_eq!(chunk_of(&open(&survivor).1), 7, "{name}");
     }
 }
 
 #[test]
 fn a_file_whose_flush_failed_is_never_flushed_again() {
-    let (folder, mut store) = settled();
-    folder.arm(Some(Fault::Error(2, io::ErrorKind::Other)));
-    store.save(&image_at(6)).unwrap();
-    let steps = folder.steps();
+    let (storage, mut store) = settled();
+    storage.fail_at(2, Fault::Error(ErrorKind::Other));
+    let steps = steps_of(&storage, || drop(store.save(&image_at(6)).unwrap()));
     assert_eq!(
         steps[..7],
         [
             "create", "write", "sync", "remove", "create", "write", "sync"
         ]
     );
-    for survivor in folder.after_power_loss() {
-        assert_eq!(chunk_of(&open(&survivor).1), 6);
+    let points = storage.crash_points();
+    assert_eq!(chunk_of(&open(&points.last().unwrap().cut(0, 0)).1), 6);
+}
+
+#[test]
+fn a_journal_whose_flush_failed_is_left_for_a_whole_file() {
+    let storage = FaultyStorage::default();
+    let (mut store, _) = open_as(&storage, JOURNAL);
+    for chunk in 1..=3 {
+        save_next(&mut store, chunk).unwrap();
     }
+    storage.fail_at(1, Fault::Error(ErrorKind::Other));
+    let steps = steps_of(&storage, || drop(save_next(&mut store, 4).unwrap()));
+    assert_eq!(steps[..4], ["write", "sync data", "create", "write"]);
+    assert!(!steps[2..].contains(&"sync data"), "{steps:?}");
+    let again = steps_of(&storage, || drop(save_next(&mut store, 5).unwrap()));
+    assert_eq!(again[0], "create", "the next record begins another journal");
+    let points = storage.crash_points();
+    let (_, recovery) = open_as(&points.last().unwrap().cut(0, 0), JOURNAL);
+    assert_eq!(recovery.image, Some(memory_at(5)));
 }
 
 #[test]
 fn a_full_disk_gives_up_quarantined_files_first() {
-    let (folder, store) = settled();
+    let (storage, store) = settled();
     drop(store);
-    let damaged = folder.0.lock().unwrap().seen["g-00000000000000000005.titanmem"].clone();
-    damaged.lock().unwrap().seen[100] ^= 1;
-    let (mut store, recovery) = open(&folder);
+    assert!(storage.flip("g-00000000000000000005.titanmem", 100, 1));
+    let (mut store, recovery) = open(&storage);
     assert_eq!((chunk_of(&recovery), recovery.skipped.len()), (4, 1));
-    assert_eq!(folder.list("quarantine").unwrap().len(), 1);
-    folder.arm(Some(Fault::Error(0, io::ErrorKind::StorageFull)));
+    assert_eq!(storage.list("quarantine").unwrap().len(), 1);
+    storage.fail_at(0, Fault::Error(ErrorKind::StorageFull));
     assert_eq!(store.save(&image_at(6)).unwrap().generation.number(), 6);
-    assert_eq!(folder.list("quarantine").unwrap().len(), 0);
+    assert_eq!(storage.list("quarantine").unwrap().len(), 0);
 }
 
 #[test]
 fn a_writer_that_lost_its_lock_is_refused() {
-    let (folder, mut first) = settled();
-    // This storage locks nothing, as a broken network file system would.
-    let (mut second, _) = open(&folder);
-    second.save(&image_at(60)).unwrap();
-    let error = first.save(&image_at(6)).unwrap_err();
-    assert!(matches!(error, StoreError::Overtaken { .. }), "{error}");
-    assert_eq!(chunk_of(&open(&folder).1), 60);
+    for config in [SNAPSHOTS, JOURNAL] {
+        let storage = FaultyStorage::default();
+        let (mut first, _) = open_as(&storage, config);
+        for chunk in 1..=3 {
+            save_next(&mut first, chunk).unwrap();
+        }
+        // This storage locks nothing, as a broken network file system would.
+        let (mut second, _) = open_as(&storage, config);
+        second.save(&memory_at(60)).unwrap();
+        let error = save_next(&mut first, 4).unwrap_err();
+        assert!(matches!(error, StoreError::Overtaken { .. }), "{error}");
+        assert_eq!(chunk_of(&open_as(&storage, config).1), 60);
+    }
 }
 
 #[test]
 fn power_loss_while_pinning_leaves_a_pin() {
-    for at in 0..4 {
-        let (folder, mut store) = settled();
-        let generations = store.generations().unwrap();
-        store.pin_last_known_good(generations[0]).unwrap();
-        folder.arm(Some(Fault::PowerLoss(at)));
-        let _ = store.pin_last_known_good(generations[1]);
-        for survivor in folder.after_power_loss() {
+    let (storage, mut store) = settled();
+    let generations = store.generations().unwrap();
+    store.pin_last_known_good(generations[0]).unwrap();
+    let before = storage.crash_points().len();
+    store.pin_last_known_good(generations[1]).unwrap();
+    let mut random = random(5);
+    for point in storage.crash_points().split_off(before - 1) {
+        for names in 0..=point.unflushed_names() + 4 {
+            let survivor = match names <= point.unflushed_names() {
+                true => point.cut(0, names),
+                false => point.scatter(&mut random),
+            };
             let (store, _) = open(&survivor);
             let pinned = store.last_known_good().unwrap().expect("a pin survives");
             store.load(pinned).unwrap();

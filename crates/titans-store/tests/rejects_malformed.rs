@@ -102,6 +102,11 @@ fn rejects_unknown_major_but_not_unknown_minor() {
 #[test]
 fn rejects_unknown_required_features_but_not_optional_ones() {
     assert_refused!(
+        refused(&with_preamble(30, &[2])),
+        StoreError::UnknownCode { offset: 30, .. }
+    );
+    assert_refused!(refused(&with_preamble(12, &[1])), StoreError::KeyNeeded);
+    assert_refused!(
         refused(&with_preamble(12, &[0, 1])),
         StoreError::UnknownFeature { found: 0x100 }
     );
@@ -118,11 +123,11 @@ fn rejects_unknown_required_features_but_not_optional_ones() {
 #[test]
 fn rejects_unknown_kind_and_value_type() {
     assert_refused!(
-        refused(&with_preamble(30, &[2])),
+        refused(&with_preamble(30, &[4])),
         StoreError::UnknownCode { offset: 30, .. }
     );
     assert_refused!(
-        refused(&with_preamble(31, &[2])),
+        refused(&with_preamble(31, &[4])),
         StoreError::UnknownCode { offset: 31, .. }
     );
 }
@@ -247,10 +252,10 @@ fn rejects_wrong_section_checksums() {
 
 #[test]
 fn rejects_unknown_codec_and_element() {
-    let codec = with_parts(|parts| parts.sections[1].row[2] = 4);
-    assert_refused!(refused(&codec), StoreError::UnknownCode { found: 4, .. });
-    let elem = with_parts(|parts| parts.sections[1].row[3] = 2);
-    assert_refused!(refused(&elem), StoreError::UnknownCode { found: 2, .. });
+    let codec = with_parts(|parts| parts.sections[1].row[2] = 5);
+    assert_refused!(refused(&codec), StoreError::UnknownCode { found: 5, .. });
+    let elem = with_parts(|parts| parts.sections[1].row[3] = 4);
+    assert_refused!(refused(&elem), StoreError::UnknownCode { found: 4, .. });
     let header = with_parts(|parts| parts.sections[0].row[2] = 1);
     assert_refused!(refused(&header), StoreError::UnknownCode { .. });
 }
@@ -290,7 +295,8 @@ fn rejects_a_header_that_is_not_the_right_map() {
         refused(&with_header(|h| *h = vec![0xdd, 0xff, 0xff, 0xff, 0xff])),
         StoreError::HeaderEncoding { .. }
     );
-    let role = with_header(|header| replace(header, b"momentum\xa5shape", b"momentun\xa5shape"));
+    let role =
+        with_header(|header| replace(header, b"momentum\xa5shape\x92", b"momentun\xa5shape\x92"));
     assert_refused!(refused(&role), StoreError::HeaderEncoding { .. });
 }
 
@@ -380,9 +386,9 @@ fn rejects_shapes_that_overflow_or_exceed_the_host() {
             ..
         }
     );
-    let limits = Limits::default().with_max_params(4095);
+    let limits = Limits::default().with_max_params(4575);
     let error = decode(&small_file(), &limits).unwrap_err();
-    assert_refused!(error, StoreError::Limit { found: 4096, .. });
+    assert_refused!(error, StoreError::Limit { found: 4576, .. });
     let limits = Limits::default().with_max_file_bytes(100);
     let error = decode(&small_file(), &limits).unwrap_err();
     assert_refused!(
@@ -453,8 +459,8 @@ fn rejects_malformed_coordinates() {
     let gaps = with_parts(|parts| {
         let mut raw = parts.sections[3].unpack();
         assert_eq!(parts.sections[3].codec(), 3);
-        let last = raw.len() - 1;
-        raw[last] += 1;
+        // The count takes 8 bytes, the gaps before the last one 6.
+        raw[14] += 1;
         parts.sections[3].repack(&raw);
     });
     assert_refused!(refused(&gaps), StoreError::Coordinates { section: 3, .. });
@@ -465,6 +471,15 @@ fn rejects_malformed_coordinates() {
         parts.sections[2].repack(&raw);
     });
     assert_refused!(refused(&bitmap), StoreError::Coordinates { section: 2, .. });
+    for tensor in [0, 2, 3, 4, 99] {
+        let shared = with_parts(|parts| {
+            let mut raw = parts.sections[4].unpack();
+            assert_eq!((parts.sections[4].codec(), raw[0]), (4, 1));
+            raw[0] = tensor;
+            parts.sections[4].repack(&raw);
+        });
+        assert_refused!(refused(&shared), StoreError::Coordinates { section: 4, .. });
+    }
 }
 
 #[test]

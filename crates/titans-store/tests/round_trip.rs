@@ -8,7 +8,8 @@ use std::time::Instant;
 use common::{SHARD, small_file, small_image, small_stamp, tensor};
 use proptest::prelude::*;
 use titans_store::{
-    Limits, MemoryImage, MemoryStore, Stamp, StoreConfig, TensorRole, decode, encode, inspect,
+    Limits, MemoryImage, MemoryStore, Precision, Stamp, StoreConfig, TensorRole, decode, encode,
+    encode_as, inspect,
 };
 
 fn assert_same(image: &MemoryImage, back: &MemoryImage) {
@@ -42,11 +43,12 @@ fn shape() -> impl Strategy<Value = Vec<u64>> {
         Just(vec![1; 8]),
         prop::collection::vec(1_u64..8, 1..4),
         (1_u64..700).prop_map(|len| vec![len]),
+        Just(vec![97, 3]),
     ]
 }
 
 fn image() -> impl Strategy<Value = MemoryImage> {
-    let one = (shape(), any::<bool>()).prop_flat_map(|(shape, is_weights)| {
+    let one = (shape(), 0_usize..3).prop_flat_map(|(shape, is_weights)| {
         let count = shape.iter().product::<u64>() as usize;
         (
             Just(shape),
@@ -66,10 +68,7 @@ fn image() -> impl Strategy<Value = MemoryImage> {
                 shard: titans_store::ShardId(shard),
                 tensors: tensors
                     .map(|(index, (shape, is_weights, values))| {
-                        let role = match is_weights {
-                            true => TensorRole::Weights,
-                            false => TensorRole::Momentum,
-                        };
+                        let role = TensorRole::ALL[is_weights];
                         tensor(&format!("t{index}"), role, &shape, values)
                     })
                     .collect(),
@@ -110,7 +109,20 @@ proptest! {
 
 #[test]
 fn each_tensor_takes_its_shortest_form() {
-    assert_eq!(codecs(&small_file()), ["plain", "dense", "bitmap", "gaps"]);
+    let summary = inspect(&small_file()).unwrap();
+    let elements: Vec<_> = summary
+        .sections
+        .iter()
+        .map(|section| section.element)
+        .collect();
+    assert_eq!(
+        elements,
+        ["bytes", "single", "split", "split", "split", "half"]
+    );
+    assert_eq!(
+        codecs(&small_file()),
+        ["plain", "dense", "bitmap", "gaps", "shared", "dense"]
+    );
 }
 
 #[test]
@@ -140,6 +152,67 @@ fn a_fixture_of_version_1_opens_for_ever() {
     assert_same(&small_image(), &image);
     assert_eq!(stamp, small_stamp());
     assert_eq!(inspect(&file).unwrap().writer, "titans-store 0.1.0");
+}
+
+#[test]
+fn rounded_files_say_so_and_rounding_twice_changes_nothing() {
+    let mut image = small_image();
+    image.tensors.remove(0);
+    for (precision, name) in [
+        (Precision::Exact, "exact"),
+        (Precision::ExactWeights, "exact_weights"),
+        (Precision::Compact, "compact"),
+    ] {
+        let rounded = precision.round(&image).unwrap().into_owned();
+        let file = encode_as(&image, &small_stamp(), precision).unwrap();
+        let (back, _) = decode(&file, &Limits::default()).unwrap();
+        assert_same(&rounded, &back);
+        assert_same(&rounded, &precision.round(&rounded).unwrap());
+        assert_eq!(encode_as(&back, &small_stamp(), precision).unwrap(), file);
+        let said = serde_json::to_string(&inspect(&file).unwrap().precision).unwrap();
+        assert_eq!(said, format!("{name:?}"));
+        let is_kept = |role| {
+            let pairs = image.tensors.iter().zip(&back.tensors);
+            pairs
+                .filter(|(t, _)| t.role == role)
+                .all(|(t, back)| t.values == back.values)
+        };
+        assert_eq!(
+            is_kept(TensorRole::Weights),
+            precision != Precision::Compact
+        );
+        assert_eq!(is_kept(TensorRole::Momentum), precision == Precision::Exact);
+        assert!(
+            is_kept(TensorRole::Pending),
+            "these are 16-bit floats already"
+        );
+    }
+    let error = encode_as(&small_image(), &small_stamp(), Precision::Compact).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            titans_store::StoreError::TooLargeForHalf { index: 0, .. }
+        ),
+        "{error}"
+    );
+}
+
+/// The byte goals of a memory with a million weights and as many momenta.
+#[test]
+fn a_million_weights_fit_their_budget() {
+    let mut random = random_values();
+    let mut values = |scale: f32| (0..1 << 20).map(|_| scale * random()).collect::<Vec<f32>>();
+    let mut image = small_image();
+    image.tensors = vec![
+        tensor("w", TensorRole::Weights, &[1 << 20], values(1.0)),
+        tensor("w", TensorRole::Momentum, &[1 << 20], values(1e-4)),
+    ];
+    let bytes = |precision| encode_as(&image, &small_stamp(), precision).unwrap().len();
+    let exact = bytes(Precision::ExactWeights);
+    let compact = bytes(Precision::Compact);
+    // Per million, and this is 2^20.
+    assert!(exact <= 5_300_000, "{exact} bytes with exact weights");
+    assert!(compact <= 3_600_000, "{compact} bytes compact");
 }
 
 /// Gaussian values of standard deviation 0.03 from a fixed seed.

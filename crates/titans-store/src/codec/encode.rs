@@ -1,33 +1,183 @@
-//! An image to bytes: the same image and stamp always give the same bytes.
+//! An image to bytes: the same image and stamp always give the same bytes, unless a key
+//! seals them.
 
-use super::{frame, planes, sparse};
+use std::io;
+
+use super::Precision;
+use super::planes;
+use super::tensor::{self, Earlier, PackedTensor, Sparse};
 use crate::error::StoreError;
-use crate::format::header::{Header, value_count};
+use crate::format::carried::Carried;
+use crate::format::header::{Digest, Header, value_count};
 use crate::format::layout::{
-    CODEC_BITMAP, CODEC_DENSE, CODEC_GAPS, CODEC_PLAIN, ELEM_BYTES, ELEM_F32, PREAMBLE_LEN,
-    ROW_LEN, SECTION_HEADER, SECTION_TENSOR, TRAILER_LEN, align,
+    CODEC_PLAIN, ELEM_BYTES, INCOMPAT_ENCRYPTED, PREAMBLE_LEN, ROW_LEN, SECTION_HEADER,
+    SECTION_TENSOR, TRAILER_LEN, align,
 };
-use crate::format::preamble::Preamble;
+use crate::format::preamble::{Kind, Preamble};
 use crate::format::section::Section;
 use crate::format::trailer;
 use crate::image::{MemoryImage, Stamp, TensorRecord};
+use crate::key::{SEAL_BYTES, UserKey, seal};
 
-/// The bytes of `image` as the generation `stamp`.
+/// The bytes of `image` as the generation `stamp`, every bit of it.
 ///
 /// # Errors
 /// [`StoreError::NotFinite`] when a number is NaN or infinite, [`StoreError::HeaderField`] or
 /// [`StoreError::Limit`] when a name, shape or count breaks a rule of the format.
 pub fn encode(image: &MemoryImage, stamp: &Stamp) -> Result<Vec<u8>, StoreError> {
-    image.tensors.iter().try_for_each(check_tensor)?;
-    let header = Header::new(image, stamp);
-    let mut packed = vec![Packed::header(header.to_bytes()?)];
-    for tensor in &image.tensors {
-        packed.push(Packed::tensor(tensor)?);
+    encode_as(image, stamp, Precision::Exact)
+}
+
+/// The bytes of `image`, rounded to `precision`.
+///
+/// # Errors
+/// As [`encode`], and [`StoreError::TooLargeForHalf`] from [`Precision::round`].
+pub fn encode_as(
+    image: &MemoryImage,
+    stamp: &Stamp,
+    precision: Precision,
+) -> Result<Vec<u8>, StoreError> {
+    Plan::new(precision).full(&*precision.round(image)?, stamp)
+}
+
+/// What a file is to be, beside the image in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Plan<'a> {
+    /// Said in the file; rounding is the caller's.
+    pub(crate) precision: Precision,
+    /// Digest of the journal record that says the same.
+    pub(crate) repeats: Option<[u8; 32]>,
+    pub(crate) carried: Option<&'a Carried>,
+    pub(crate) key: Option<&'a UserKey>,
+}
+
+impl Plan<'_> {
+    pub(crate) fn new(precision: Precision) -> Self {
+        Self {
+            precision,
+            ..Self::default()
+        }
     }
-    assemble(
-        packed,
-        Preamble::new(stamp.sequence, stamp.writer_epoch, image.shard),
-    )
+
+    /// The file that holds all of `image`.
+    pub(crate) fn full(&self, image: &MemoryImage, stamp: &Stamp) -> Result<Vec<u8>, StoreError> {
+        let mut earlier = Vec::new();
+        let tensors = image.tensors.iter().enumerate().map(|(index, tensor)| {
+            check_tensor(tensor)?;
+            let packed = tensor::pack_full(&tensor.values, &mut earlier, fits(index)?);
+            packed.map_err(unpackable)
+        });
+        let tensors = tensors.collect::<Result<_, _>>()?;
+        self.assemble(Kind::Full, image, stamp, tensors)
+    }
+
+    /// The file that holds what `changed` says of the tensors of `image`, in their order:
+    /// the coordinates that changed, or `None` for all of them.
+    pub(crate) fn delta(
+        &self,
+        image: &MemoryImage,
+        stamp: &Stamp,
+        changed: &[Option<Vec<u32>>],
+    ) -> Result<(Vec<u8>, Vec<Sparse>), StoreError> {
+        let mut earlier = Vec::new();
+        let mut tensors = Vec::with_capacity(changed.len());
+        let mut written = Vec::with_capacity(changed.len());
+        for (index, (tensor, changed)) in image.tensors.iter().zip(changed).enumerate() {
+            let changes = self.changes(tensor, changed.as_deref())?;
+            tensors.push(pack_changes(&changes, tensor, &mut earlier, fits(index)?)?);
+            written.push(changes);
+        }
+        let bytes = self.assemble(Kind::Delta, image, stamp, tensors)?;
+        Ok((bytes, written))
+    }
+
+    /// What a delta says of one tensor, rounded.
+    fn changes(
+        &self,
+        tensor: &TensorRecord,
+        changed: Option<&[u32]>,
+    ) -> Result<Sparse, StoreError> {
+        let count = tensor.values.len();
+        if value_count(&tensor.shape) != Some(count as u64) {
+            check_tensor(tensor)?;
+        }
+        let (coordinates, values) = match changed {
+            Some(changed) => {
+                let values = gather(tensor, changed)?;
+                let is_all = values.len() == count && count > 0;
+                ((!is_all).then(|| changed.to_vec()), values)
+            }
+            None => (None, tensor.values.clone()),
+        };
+        let field = || format!("{} {:?}", tensor.role, tensor.name);
+        planes::all_finite(&values, field)?;
+        let values = self
+            .precision
+            .round_values(tensor.role, &tensor.name, &values)?;
+        Ok(Sparse {
+            coordinates,
+            values: values.into_owned(),
+        })
+    }
+
+    fn assemble(
+        &self,
+        kind: Kind,
+        image: &MemoryImage,
+        stamp: &Stamp,
+        tensors: Vec<PackedTensor>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let header = Header {
+            repeats: self.repeats.map(Digest),
+            ..Header::new(image, stamp)
+        };
+        let mut packed = vec![Packed::header(header.to_bytes()?)];
+        packed.extend(tensors.into_iter().map(Packed::tensor));
+        let carried = self.carried.iter().flat_map(|carried| &carried.sections);
+        packed.extend(carried.map(|section| Packed {
+            row: section.row,
+            stored: section.stored.clone(),
+        }));
+        let mut preamble = Preamble::new(stamp.sequence, stamp.writer_epoch, image.shard);
+        preamble.kind = kind;
+        preamble.precision = self.precision;
+        preamble.compat = self.carried.map_or(0, |carried| carried.compat);
+        if self.key.is_some() {
+            preamble.incompat |= INCOMPAT_ENCRYPTED;
+        }
+        assemble(packed, preamble, self.key)
+    }
+}
+
+/// The values at `coordinates`, once those are known to ascend and to be there.
+fn gather(tensor: &TensorRecord, coordinates: &[u32]) -> Result<Vec<f32>, StoreError> {
+    let count = tensor.values.len();
+    let mut values = Vec::with_capacity(coordinates.len());
+    let mut next = 0;
+    for &at in coordinates {
+        let value = tensor.values.get(at as usize).filter(|_| at >= next);
+        values.push(*value.ok_or_else(|| StoreError::BadDelta {
+            tensor: tensor.name.clone(),
+            reason: format!("coordinate {at} is out of order or past the {count} there are"),
+        })?);
+        next = at.saturating_add(1);
+    }
+    Ok(values)
+}
+
+fn pack_changes(
+    changes: &Sparse,
+    tensor: &TensorRecord,
+    earlier: &mut Vec<Earlier>,
+    index: u16,
+) -> Result<PackedTensor, StoreError> {
+    let (count, values) = (tensor.values.len(), &changes.values);
+    let Some(coordinates) = &changes.coordinates else {
+        return tensor::pack_dense(values).map_err(unpackable);
+    };
+    let packed = tensor::pack_sparse(coordinates, values, count, earlier).map_err(unpackable)?;
+    tensor::remember(earlier, index, count, coordinates.to_vec(), packed.codec);
+    Ok(packed)
 }
 
 /// A section that is ready to be placed.
@@ -39,63 +189,23 @@ struct Packed {
 impl Packed {
     fn header(bytes: Vec<u8>) -> Self {
         let crc = crc32fast::hash(&bytes);
-        Self::new(
+        let row = Section::new(
             SECTION_HEADER,
             CODEC_PLAIN,
             ELEM_BYTES,
-            (bytes.len(), crc),
-            bytes,
-        )
+            bytes.len() as u64,
+            crc,
+        );
+        Self { row, stored: bytes }
     }
 
-    /// The shortest of the forms worth trying.
-    fn tensor(tensor: &TensorRecord) -> Result<Self, StoreError> {
-        let values = &tensor.values;
-        let mut raw = Vec::with_capacity(values.len() * 4);
-        planes::append(values.iter().map(|value| value.to_bits()), &mut raw);
-        let mut best = Self::compressed(CODEC_DENSE, &raw)?;
-        for form in sparse::candidates(values) {
-            raw.clear();
-            sparse::append(form, values, &mut raw);
-            let codec = match form {
-                sparse::Form::Bitmap => CODEC_BITMAP,
-                sparse::Form::Gaps => CODEC_GAPS,
-            };
-            let candidate = Self::compressed(codec, &raw)?;
-            if candidate.stored.len() < best.stored.len() {
-                best = candidate;
-            }
+    fn tensor(packed: PackedTensor) -> Self {
+        let raw_len = packed.raw_len as u64;
+        let (codec, elem) = (packed.codec, packed.elem);
+        Self {
+            row: Section::new(SECTION_TENSOR, codec, elem, raw_len, packed.crc_raw),
+            stored: packed.stored,
         }
-        Ok(best)
-    }
-
-    fn compressed(codec: u8, raw: &[u8]) -> Result<Self, StoreError> {
-        let stored = frame::compress(raw).map_err(|error| StoreError::SelfCheck {
-            field: format!("compressed length ({error})"),
-        })?;
-        let facts = (raw.len(), crc32fast::hash(raw));
-        Ok(Self::new(SECTION_TENSOR, codec, ELEM_F32, facts, stored))
-    }
-
-    fn new(
-        kind: u16,
-        codec: u8,
-        elem: u8,
-        (raw_len, crc_raw): (usize, u32),
-        stored: Vec<u8>,
-    ) -> Self {
-        let row = Section {
-            kind,
-            codec,
-            elem,
-            flags: 0,
-            offset: 0,
-            stored_len: stored.len() as u64,
-            raw_len: raw_len as u64,
-            crc_stored: crc32fast::hash(&stored),
-            crc_raw,
-        };
-        Self { row, stored }
     }
 }
 
@@ -113,20 +223,37 @@ fn check_tensor(tensor: &TensorRecord) -> Result<(), StoreError> {
     })
 }
 
-fn assemble(mut packed: Vec<Packed>, mut preamble: Preamble) -> Result<Vec<u8>, StoreError> {
+fn assemble(
+    mut packed: Vec<Packed>,
+    mut preamble: Preamble,
+    key: Option<&UserKey>,
+) -> Result<Vec<u8>, StoreError> {
+    let seal_bytes = key.map_or(0, |_| SEAL_BYTES);
     let mut end = (PREAMBLE_LEN + ROW_LEN * packed.len()) as u64;
     for section in &mut packed {
         section.row.offset = aligned(end)?;
+        section.row.stored_len = section.stored.len() as u64 + seal_bytes;
+        if key.is_some() {
+            // It would tell something of the contents, and the seal is the better check.
+            section.row.crc_raw = 0;
+        }
         end = section.row.offset + section.row.stored_len;
     }
     let trailer_start = aligned(end)?;
 
     preamble.file_len = trailer_start + TRAILER_LEN as u64;
     preamble.section_count = fits(packed.len())?;
-    preamble.header_len = fits(packed.first().map_or(0, |header| header.stored.len()))?;
+    preamble.header_len = fits(packed.first().map_or(0, |header| header.row.stored_len))?;
+    let front = preamble.to_bytes();
+    for section in &mut packed {
+        if let Some(key) = key {
+            section.stored = seal(key, &section.row.bound(&front), &section.stored)?;
+        }
+        section.row.crc_stored = crc32fast::hash(&section.stored);
+    }
 
     let mut bytes = Vec::with_capacity(fits(preamble.file_len)?);
-    bytes.extend(preamble.to_bytes());
+    bytes.extend(front);
     for section in &packed {
         section.row.append(&mut bytes);
     }
@@ -145,6 +272,12 @@ fn aligned(offset: u64) -> Result<u64, StoreError> {
         limit: u64::MAX,
         found: offset,
     })
+}
+
+fn unpackable(error: io::Error) -> StoreError {
+    StoreError::SelfCheck {
+        field: format!("compressed length ({error})"),
+    }
 }
 
 fn fits<From, To>(number: From) -> Result<To, StoreError>

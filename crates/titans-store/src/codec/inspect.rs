@@ -2,14 +2,18 @@
 
 use serde::Serialize;
 
+use super::Precision;
 use crate::error::StoreError;
 use crate::format::container::Container;
 use crate::format::layout::{
-    CODEC_BITMAP, CODEC_DENSE, CODEC_GAPS, CODEC_PLAIN, MAJOR, SECTION_HEADER, SECTION_TENSOR,
+    CODEC_BITMAP, CODEC_DENSE, CODEC_GAPS, CODEC_PLAIN, CODEC_SHARED, ELEM_BYTES, ELEM_F16,
+    ELEM_F32, ELEM_SPLIT, MAJOR, SECTION_HEADER, SECTION_TENSOR,
 };
 use crate::format::limits::Limits;
+use crate::format::preamble::Kind;
 use crate::format::section::Section;
 use crate::image::{ModelRecord, RecallRecord, TensorRole, hex};
+use crate::key::{Access, UserKey};
 
 /// One file, described.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,6 +41,10 @@ pub struct FileSummary {
     pub ro_compat: u32,
     /// Feature bits that anyone may ignore.
     pub compat: u32,
+    /// Whether the sections are encrypted.
+    pub encrypted: bool,
+    /// What the writer rounded.
+    pub precision: Precision,
     /// Which memory.
     pub model: ModelRecord,
     /// Number of weights.
@@ -67,8 +75,10 @@ pub struct FileSummary {
 pub struct SectionSummary {
     /// `header`, `tensor` or `unknown`.
     pub kind: &'static str,
-    /// `plain`, `dense`, `bitmap`, `gaps` or `unknown`.
+    /// `plain`, `dense`, `bitmap`, `gaps`, `shared` or `unknown`.
     pub codec: &'static str,
+    /// `bytes`, `single`, `half`, `split` or `unknown`.
+    pub element: &'static str,
     /// The tensor that the section holds.
     pub tensor: Option<TensorSummary>,
     /// First byte in the file.
@@ -100,7 +110,20 @@ pub struct TensorSummary {
 /// # Errors
 /// As [`decode`](crate::decode), except for faults inside a packed section.
 pub fn inspect(bytes: &[u8]) -> Result<FileSummary, StoreError> {
-    let container = Container::parse(bytes, &Limits::default())?;
+    inspect_with(bytes, None)
+}
+
+/// [`inspect`] of a file that may be encrypted.
+///
+/// # Errors
+/// As [`inspect`], and [`StoreError::WrongKey`].
+pub fn inspect_with(bytes: &[u8], key: Option<&UserKey>) -> Result<FileSummary, StoreError> {
+    let limits = Limits::default();
+    let access = Access {
+        limits: &limits,
+        key,
+    };
+    let container = Container::parse(bytes, access, Kind::Full)?;
     let mut entries = container.header.tensors.iter();
     let sections = container
         .sections
@@ -131,6 +154,8 @@ pub fn inspect(bytes: &[u8]) -> Result<FileSummary, StoreError> {
         digest: hex(&container.digest),
         ro_compat: preamble.ro_compat,
         compat: preamble.compat,
+        encrypted: preamble.is_encrypted(),
+        precision: preamble.precision,
         model: header.model.clone(),
         param_count: header.param_count,
         base_digest: hex(&header.base_digest.0),
@@ -157,6 +182,14 @@ fn summary(section: &Section, tensor: Option<TensorSummary>) -> SectionSummary {
             CODEC_DENSE => "dense",
             CODEC_BITMAP => "bitmap",
             CODEC_GAPS => "gaps",
+            CODEC_SHARED => "shared",
+            _ => "unknown",
+        },
+        element: match section.elem {
+            ELEM_BYTES => "bytes",
+            ELEM_F32 => "single",
+            ELEM_F16 => "half",
+            ELEM_SPLIT => "split",
             _ => "unknown",
         },
         tensor,

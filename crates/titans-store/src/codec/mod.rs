@@ -1,12 +1,18 @@
 //! Images to bytes and back.
 
+mod coordinates;
 pub(crate) mod decode;
+pub(crate) mod delta;
 pub(crate) mod encode;
 mod frame;
 mod inspect;
 mod planes;
-mod sparse;
+mod precision;
+mod tensor;
+mod values;
 
 pub use decode::decode;
-pub use encode::encode;
-pub use inspect::{FileSummary, SectionSummary, TensorSummary, inspect};
+pub use delta::{Changed, ImageDelta, TensorDelta};
+pub use encode::{encode, encode_as};
+pub use inspect::{FileSummary, SectionSummary, TensorSummary, inspect, inspect_with};
+pub use precision::Precision;

@@ -1,18 +1,22 @@
 //! A file taken apart and checked, with its tensor sections still packed.
 
+use std::borrow::Cow;
+
 use super::fields::{checksum, matches};
 use super::header::Header;
-use super::layout::{CODEC_PLAIN, ELEM_BYTES, SECTION_HEADER};
-use super::limits::{Limits, MAX_HEADER_LEN, MAX_SECTIONS, at_most};
-use super::preamble::Preamble;
+use super::layout::{CODEC_PLAIN, ELEM_BYTES, PREAMBLE_LEN, SECTION_HEADER};
+use super::limits::{MAX_HEADER_LEN, MAX_SECTIONS, at_most};
+use super::preamble::{Kind, Preamble};
 use super::section::{Section, parse_table};
 use super::trailer;
 use crate::error::StoreError;
 use crate::image::Stamp;
+use crate::key::{Access, SEAL_BYTES, unseal};
 
 /// Everything a file says before any section is unpacked.
 pub(crate) struct Container<'a> {
     pub(crate) file: &'a [u8],
+    access: Access<'a>,
     pub(crate) preamble: Preamble,
     pub(crate) sections: Vec<Section>,
     pub(crate) header: Header,
@@ -22,26 +26,48 @@ pub(crate) struct Container<'a> {
 impl<'a> Container<'a> {
     /// Checks a file from the cheapest fact to the dearest, so that most damage is found
     /// before anything is parsed and everything is bounded before anything is allocated.
-    pub(crate) fn parse(file: &'a [u8], limits: &Limits) -> Result<Self, StoreError> {
+    pub(crate) fn parse(
+        file: &'a [u8],
+        access: Access<'a>,
+        kind: Kind,
+    ) -> Result<Self, StoreError> {
+        let limits = access.limits;
         at_most("file length", file.len() as u64, limits.max_file_bytes)?;
         let preamble = Preamble::parse(file)?;
+        preamble.expect_kind(kind)?;
+        match (preamble.is_encrypted(), access.key) {
+            (true, None) => return Err(StoreError::KeyNeeded),
+            // A plain file in the place of a sealed one would be believed without any proof.
+            (false, Some(_)) => return Err(StoreError::NotEncrypted),
+            _ => {}
+        }
         let digest = trailer::verify(file, &preamble)?;
         let count = preamble.section_count;
         at_most("number of sections", u64::from(count), MAX_SECTIONS)?;
         at_most(
             "header length",
             u64::from(preamble.header_len),
-            MAX_HEADER_LEN,
+            MAX_HEADER_LEN.saturating_add(SEAL_BYTES),
         )?;
         let sections = parse_table(file, count)?;
-        let header = parse_header(file, &preamble, &sections, limits)?;
+        let header = parse_header(file, &preamble, &sections, access)?;
         Ok(Self {
             file,
+            access,
             preamble,
             sections,
             header,
             digest,
         })
+    }
+
+    /// The stored bytes of a section, checked, and freed of the seal of an encrypted file.
+    pub(crate) fn stored(
+        &self,
+        index: usize,
+        section: &Section,
+    ) -> Result<Cow<'a, [u8]>, StoreError> {
+        unsealed(self.file, &self.preamble, (index, section), self.access)
     }
 
     /// What the store added to the image.
@@ -58,7 +84,7 @@ fn parse_header(
     file: &[u8],
     preamble: &Preamble,
     sections: &[Section],
-    limits: &Limits,
+    access: Access<'_>,
 ) -> Result<Header, StoreError> {
     let Some(row) = sections.first() else {
         return Err(StoreError::Mismatch {
@@ -84,8 +110,41 @@ fn parse_header(
         header_len,
         row.stored_len,
     )?;
-    matches("raw header length", row.offset, header_len, row.raw_len)?;
-    let stored = row.stored(0, file)?;
-    checksum(|| "the header".to_owned(), stored, row.offset, row.crc_raw)?;
-    Header::parse(stored, limits)
+    let seal_bytes = match preamble.is_encrypted() {
+        true => SEAL_BYTES,
+        false => 0,
+    };
+    let raw_len = header_len.saturating_sub(seal_bytes);
+    matches("raw header length", row.offset, raw_len, row.raw_len)?;
+    let stored = unsealed(file, preamble, (0, row), access)?;
+    if !preamble.is_encrypted() {
+        checksum(|| "the header".to_owned(), &stored, row.offset, row.crc_raw)?;
+    }
+    Header::parse(&stored, access.limits)
+}
+
+/// The stored bytes of a section, checked against their checksum, and against their seal
+/// where there is one.
+fn unsealed<'a>(
+    file: &'a [u8],
+    preamble: &Preamble,
+    (index, section): (usize, &Section),
+    access: Access<'_>,
+) -> Result<Cow<'a, [u8]>, StoreError> {
+    let stored = section.stored(index, file)?;
+    let Some(key) = access.key.filter(|_| preamble.is_encrypted()) else {
+        return Ok(Cow::Borrowed(stored));
+    };
+    matches(
+        "raw checksum of a sealed section",
+        section.offset,
+        0,
+        u64::from(section.crc_raw),
+    )?;
+    let front = file.get(..PREAMBLE_LEN).unwrap_or_default();
+    let plain = unseal(key, &section.bound(front), stored).ok_or(StoreError::WrongKey {
+        section: index,
+        offset: section.offset,
+    })?;
+    Ok(Cow::Owned(plain))
 }

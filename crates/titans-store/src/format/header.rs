@@ -8,7 +8,8 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::{
-    Limits, MAX_DEPTH, MAX_HEADER_LEN, MAX_RANK, MAX_STRING, MAX_TENSORS, at_most,
+    Limits, MAX_DEPTH, MAX_HEADER_LEN, MAX_RANK, MAX_STRING, MAX_TENSOR_VALUES, MAX_TENSORS,
+    at_most,
 };
 use crate::error::StoreError;
 use crate::image::{ChoiceRecord, MemoryImage, ModelRecord, RecallRecord, Stamp, TensorRole, hex};
@@ -31,6 +32,9 @@ pub(crate) struct Header {
     pub(crate) parent_seq: Option<u64>,
     #[serde(default)]
     pub(crate) parent_digest: Option<Digest>,
+    /// Digest of the journal record that says the same as this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) repeats: Option<Digest>,
     #[serde(default)]
     pub(crate) rolled_back_from: Option<u64>,
     #[serde(default)]
@@ -85,6 +89,7 @@ impl Header {
             created_unix: image.created_unix,
             parent_seq: stamp.parent.map(|(sequence, _)| sequence),
             parent_digest: stamp.parent.map(|(_, digest)| Digest(digest)),
+            repeats: None,
             rolled_back_from: image.rolled_back_from,
             recall: image.recall.clone(),
             scalars: image.scalars.clone(),
@@ -126,7 +131,7 @@ impl Header {
             });
         }
         header.validate()?;
-        for role in [TensorRole::Weights, TensorRole::Momentum] {
+        for role in TensorRole::ALL {
             at_most("values of one role", header.count(role)?, limits.max_params)?;
         }
         Ok(header)
@@ -185,6 +190,8 @@ impl Header {
         for entry in &self.tensors {
             text("tensors.name", &entry.name)?;
             at_most("rank of a tensor", entry.shape.len() as u64, MAX_RANK)?;
+            let count = entry.value_count().unwrap_or_default();
+            at_most("values of a tensor", count, MAX_TENSOR_VALUES)?;
             if entry.name.is_empty() || !seen.insert((entry.role, entry.name.as_str())) {
                 return Err(rule(
                     "tensors.name",
@@ -193,7 +200,9 @@ impl Header {
                 ));
             }
         }
-        self.count(TensorRole::Momentum)?;
+        TensorRole::ALL
+            .iter()
+            .try_for_each(|&role| self.count(role).map(drop))?;
         let params = self.count(TensorRole::Weights)?;
         if self.param_count != params {
             return Err(rule(

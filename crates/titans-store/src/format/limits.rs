@@ -15,14 +15,28 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        Self::standard()
+    }
+}
+
+impl Limits {
+    /// What [`Limits::default`] is, for constants.
+    pub const fn standard() -> Self {
         Self {
             max_file_bytes: 256 << 20,
             max_params: 16 << 20,
         }
     }
-}
 
-impl Limits {
+    /// Limits for files of strangers: 64 MiB and 4 Mi values, four times what a memory of
+    /// the usual size needs.
+    pub const fn untrusted() -> Self {
+        Self {
+            max_file_bytes: 64 << 20,
+            max_params: 4 << 20,
+        }
+    }
+
     /// The same limits with another largest file.
     pub fn with_max_file_bytes(mut self, bytes: u64) -> Self {
         self.max_file_bytes = bytes;
@@ -46,6 +60,8 @@ pub(crate) const MAX_SECTIONS: u64 = 1 + 2 * MAX_TENSORS;
 pub(crate) const MAX_RANK: u64 = 8;
 /// Nesting of the header. Its own depth is 4; deeper maps can only be unknown keys.
 pub(crate) const MAX_DEPTH: usize = 16;
+/// Values of one tensor: coordinates are 32-bit numbers.
+pub(crate) const MAX_TENSOR_VALUES: u64 = u32::MAX as u64;
 /// Bytes of any string in the header.
 pub(crate) const MAX_STRING: u64 = 256;
 /// Window of a zstd frame in bytes; level 1 needs 512 KiB.

@@ -1,5 +1,6 @@
 //! What the bytes of a file mean. Nothing here touches a disk or a compressor.
 
+pub(crate) mod carried;
 pub(crate) mod container;
 pub(crate) mod fields;
 pub(crate) mod header;

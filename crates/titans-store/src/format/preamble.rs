@@ -2,20 +2,67 @@
 
 use super::fields::{FieldReader, all_zero, checksum};
 use super::layout::{
-    DTYPE_F32, KIND_FULL, KNOWN_INCOMPAT, KNOWN_RO_COMPAT, MAGIC, MAJOR, MINOR, PREAMBLE_CHECKED,
+    DTYPE_COMPACT, DTYPE_EXACT, DTYPE_EXACT_WEIGHTS, INCOMPAT_ENCRYPTED, KIND_DELTA, KIND_FULL,
+    KIND_JOURNAL, KNOWN_INCOMPAT, KNOWN_RO_COMPAT, MAGIC, MAJOR, MINOR, PREAMBLE_CHECKED,
     PREAMBLE_LEN,
 };
+use crate::codec::Precision;
 use crate::error::StoreError;
 use crate::image::{ShardId, hex};
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Full,
+    Delta,
+    Journal,
+}
+
+impl Kind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Full => KIND_FULL,
+            Self::Delta => KIND_DELTA,
+            Self::Journal => KIND_JOURNAL,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Full, Self::Delta, Self::Journal]
+            .into_iter()
+            .find(|kind| kind.code() == code)
+    }
+}
+
+fn precision_code(precision: Precision) -> u8 {
+    match precision {
+        Precision::Exact => DTYPE_EXACT,
+        Precision::ExactWeights => DTYPE_EXACT_WEIGHTS,
+        Precision::Compact => DTYPE_COMPACT,
+    }
+}
+
+fn precision_from_code(code: u8) -> Option<Precision> {
+    [
+        Precision::Exact,
+        Precision::ExactWeights,
+        Precision::Compact,
+    ]
+    .into_iter()
+    .find(|precision| precision_code(*precision) == code)
+}
 
 /// The fields of the preamble, checked against its own checksum only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Preamble {
     pub(crate) minor: u16,
+    pub(crate) incompat: u32,
     pub(crate) ro_compat: u32,
     pub(crate) compat: u32,
     pub(crate) header_len: u32,
     pub(crate) section_count: u16,
+    pub(crate) kind: Kind,
+    pub(crate) precision: Precision,
     pub(crate) file_len: u64,
     pub(crate) sequence: u64,
     pub(crate) writer_epoch: u64,
@@ -29,12 +76,12 @@ impl Preamble {
         bytes.extend(MAGIC);
         bytes.extend(MAJOR.to_le_bytes());
         bytes.extend(self.minor.to_le_bytes());
-        bytes.extend(KNOWN_INCOMPAT.to_le_bytes());
+        bytes.extend(self.incompat.to_le_bytes());
         bytes.extend(self.ro_compat.to_le_bytes());
         bytes.extend(self.compat.to_le_bytes());
         bytes.extend(self.header_len.to_le_bytes());
         bytes.extend(self.section_count.to_le_bytes());
-        bytes.extend([KIND_FULL, DTYPE_F32]);
+        bytes.extend([self.kind.code(), precision_code(self.precision)]);
         bytes.extend(self.file_len.to_le_bytes());
         bytes.extend(self.sequence.to_le_bytes());
         bytes.extend(self.writer_epoch.to_le_bytes());
@@ -99,14 +146,18 @@ impl Preamble {
             return Err(StoreError::UnknownFeature { found: unknown });
         }
         all_zero("preamble padding", &pad, PREAMBLE_CHECKED as u64 + 4)?;
-        known("file kind", 30, kind, KIND_FULL)?;
-        known("value type", 31, dtype, DTYPE_F32)?;
+        let kind = Kind::from_code(kind).ok_or_else(|| undefined("file kind", 30, kind))?;
+        let precision =
+            precision_from_code(dtype).ok_or_else(|| undefined("value type", 31, dtype))?;
         Ok(Self {
             minor,
+            incompat,
             ro_compat,
             compat,
             header_len,
             section_count,
+            kind,
+            precision,
             file_len,
             sequence,
             writer_epoch,
@@ -119,14 +170,30 @@ impl Preamble {
         self.ro_compat & !KNOWN_RO_COMPAT
     }
 
+    /// Whether the sections are encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.incompat & INCOMPAT_ENCRYPTED != 0
+    }
+
+    /// `Ok` when the file is what the caller came for.
+    pub(crate) fn expect_kind(&self, kind: Kind) -> Result<(), StoreError> {
+        match self.kind == kind {
+            true => Ok(()),
+            false => Err(undefined("file kind", 30, self.kind.code())),
+        }
+    }
+
     /// The preamble of a new file, with everything that this version fixes.
     pub(crate) fn new(sequence: u64, writer_epoch: u64, shard: ShardId) -> Self {
         Self {
             minor: MINOR,
+            incompat: 0,
             ro_compat: 0,
             compat: 0,
             header_len: 0,
             section_count: 0,
+            kind: Kind::Full,
+            precision: Precision::Exact,
             file_len: 0,
             sequence,
             writer_epoch,
@@ -135,13 +202,10 @@ impl Preamble {
     }
 }
 
-fn known(field: &'static str, offset: u64, found: u8, only: u8) -> Result<(), StoreError> {
-    if found != only {
-        return Err(StoreError::UnknownCode {
-            field,
-            offset,
-            found: u64::from(found),
-        });
+fn undefined(field: &'static str, offset: u64, found: u8) -> StoreError {
+    StoreError::UnknownCode {
+        field,
+        offset,
+        found: u64::from(found),
     }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use super::layout::{ALIGN, FLAG_OPTIONAL, PREAMBLE_LEN, ROW_LEN, TRAILER_LEN, al
 use crate::error::StoreError;
 
 /// One row of the section table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Section {
     pub(crate) kind: u16,
     pub(crate) codec: u8,
@@ -19,6 +19,33 @@ pub(crate) struct Section {
 }
 
 impl Section {
+    /// A row whose place and stored checksum are still to come.
+    pub(crate) fn new(kind: u16, codec: u8, elem: u8, raw_len: u64, crc_raw: u32) -> Self {
+        Self {
+            kind,
+            codec,
+            elem,
+            flags: 0,
+            offset: 0,
+            stored_len: 0,
+            raw_len,
+            crc_stored: 0,
+            crc_raw,
+        }
+    }
+
+    /// What the seal of an encrypted section binds beside its contents: the preamble and
+    /// this row, without the checksum of what is sealed.
+    pub(crate) fn bound(&self, preamble: &[u8]) -> Vec<u8> {
+        let mut bound = preamble.to_vec();
+        let row = Self {
+            crc_stored: 0,
+            ..*self
+        };
+        row.append(&mut bound);
+        bound
+    }
+
     pub(crate) fn append(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.kind.to_le_bytes());
         bytes.extend([self.codec, self.elem]);

@@ -34,6 +34,18 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 
+/// Network file systems by the number that `statfs(2)` gives.
+#[cfg(target_os = "linux")]
+const NETWORK: [(u32, &str); 7] = [
+    (0x6969, "nfs"),
+    (0x517b, "smb"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb2"),
+    (0x0102_1997, "9p"),
+    (0x00c3_6400, "ceph"),
+    (0x5346_414f, "afs"),
+];
+
 /// A folder of the real file system.
 #[derive(Debug)]
 pub struct DiskStorage {
@@ -78,6 +90,20 @@ impl DiskStorage {
         Self::open(path)
     }
 
+    /// The kind of network file system that the folder lies on, if it does.
+    pub(crate) fn network_file_system(&self) -> io::Result<Option<&'static str>> {
+        #[cfg(target_os = "linux")]
+        {
+            let magic = rustix::fs::fstatfs(&self.folder)?.f_type;
+            // The numbers are those of `statfs(2)`; the type differs between machines.
+            #[allow(clippy::unnecessary_cast)]
+            let kind = NETWORK.iter().find(|(number, _)| *number == magic as u32);
+            Ok(kind.map(|(_, kind)| *kind))
+        }
+        #[cfg(not(target_os = "linux"))]
+        Ok(None)
+    }
+
     /// The permission bits of the folder.
     pub(crate) fn mode(&self) -> io::Result<u32> {
         Ok(rustix::fs::fstat(&self.folder)?.st_mode & 0o7777)
@@ -94,6 +120,11 @@ impl Storage for DiskStorage {
         let file = File::from(rustix::fs::openat(&self.folder, name, LOCK, mode)?);
         match file.try_lock() {
             Ok(()) => {
+                // For people only; nothing is ever decided by it.
+                let owner = format!("pid {}\n", std::process::id());
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| (&file).write_all(owner.as_bytes()));
                 self.lock = Some(file);
                 Ok(true)
             }
@@ -203,12 +234,16 @@ struct DiskFile {
 }
 
 impl StorageFile for DiskFile {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         // On Apple systems this also flushes the cache of the drive, which `fsync` does not.
         self.file.sync_all()
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }

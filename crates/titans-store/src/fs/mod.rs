@@ -4,12 +4,16 @@
 //! fail or be lost by itself. So a test can stand in for the disk and fail each step in turn.
 
 mod disk;
+#[cfg(feature = "fault-injection")]
+mod fault;
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
 pub use disk::DiskStorage;
+#[cfg(feature = "fault-injection")]
+pub use fault::{CrashPoint, Fault, FaultyStorage};
 
 /// One folder, seen as names. A name may carry one sub-folder in front: `quarantine/x`.
 pub trait Storage: fmt::Debug + Send + Sync {
@@ -48,11 +52,29 @@ pub trait Storage: fmt::Debug + Send + Sync {
 }
 
 /// A file being written.
-pub trait StorageFile {
-    /// Appends all of `bytes`.
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+pub trait StorageFile: fmt::Debug + Send + Sync {
+    /// Appends some of `bytes` and says how many, as [`io::Write::write`] does.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Flushes the contents to the device. After a failure the file must be given up: the
     /// kernel may have dropped the bytes and would report success the second time.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// [`StorageFile::sync`] without what is not needed to read the contents back.
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+}
+
+/// Appends all of `bytes`, going on after short writes and interruptions.
+pub(crate) fn write_whole(file: &mut dyn StorageFile, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

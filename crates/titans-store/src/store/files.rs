@@ -7,9 +7,10 @@ use crate::codec::decode::{Decoded, decode_all};
 use crate::error::StoreError;
 use crate::format::layout::PREAMBLE_LEN;
 use crate::format::limits::{Limits, at_most};
-use crate::format::preamble::Preamble;
+use crate::format::preamble::{Kind, Preamble};
 use crate::fs::Storage;
 use crate::image::ShardId;
+use crate::key::Access;
 
 /// A file of the folder with what its first bytes say.
 pub(super) struct Candidate {
@@ -43,22 +44,22 @@ pub(super) fn io_error(
     }
 }
 
+/// The names in the folder itself, or in its sub-folder.
+pub(super) fn list(storage: &dyn Storage, folder: &str) -> Result<Vec<String>, StoreError> {
+    storage
+        .list(folder)
+        .map_err(io_error(storage, "list", folder))
+}
+
 /// The generations in the folder itself, or in its sub-folder.
 pub(super) fn slots(storage: &dyn Storage, folder: &str) -> Result<Vec<Slot>, StoreError> {
-    let names = storage
-        .list(folder)
-        .map_err(io_error(storage, "list", folder))?;
-    Ok(names
+    Ok(list(storage, folder)?
         .iter()
         .filter_map(|name| Slot::from_file_name(name))
         .collect())
 }
 
-/// The files of `slots` in the order in which to try them: newest first, pinned ones last.
-///
-/// Newest is by epoch before number, so a writer that lost its lock and came back late does
-/// not outrank its successor. Files whose preamble is damaged come first: they cannot be
-/// ranked, will fail, and had better be reported.
+/// The files of `slots` with what their first bytes say.
 ///
 /// # Errors
 /// When a file belongs to another shard, is too new for this build, or cannot be read for a
@@ -71,6 +72,7 @@ pub(super) fn candidates(
     let mut candidates = Vec::with_capacity(slots.len());
     for &slot in slots {
         let epoch = read_preamble(storage, slot).and_then(|preamble| {
+            preamble.expect_kind(Kind::Full)?;
             check_shard(shard, preamble.shard)?;
             Ok(preamble.writer_epoch)
         });
@@ -82,12 +84,6 @@ pub(super) fn candidates(
             epoch => candidates.push(Candidate { slot, epoch }),
         }
     }
-    candidates.sort_by_key(|candidate| {
-        let is_pinned = matches!(candidate.slot, Slot::Pinned(_));
-        let epoch = candidate.epoch().unwrap_or(u64::MAX);
-        let newest_first = std::cmp::Reverse((epoch, candidate.slot.generation()));
-        (is_pinned, newest_first)
-    });
     Ok(candidates)
 }
 
@@ -104,13 +100,13 @@ pub(super) fn read(
     storage: &dyn Storage,
     slot: Slot,
     shard: Option<ShardId>,
-    limits: &Limits,
+    access: Access<'_>,
 ) -> Result<Decoded, StoreError> {
     let name = slot.file_name();
     let path = path_of(storage, &name);
-    let bytes = read_bytes(storage, &name, limits)?;
+    let bytes = read_bytes(storage, &name, access.limits)?;
     let checked = || {
-        let decoded = decode_all(&bytes, limits)?;
+        let decoded = decode_all(&bytes, access)?;
         if let Some(shard) = shard {
             check_shard(shard, decoded.image.shard)?;
         }
@@ -137,7 +133,7 @@ pub(super) fn read_bytes(
     Ok(bytes)
 }
 
-fn check_shard(expected: ShardId, found: ShardId) -> Result<(), StoreError> {
+pub(super) fn check_shard(expected: ShardId, found: ShardId) -> Result<(), StoreError> {
     if expected != found {
         return Err(StoreError::WrongShard { expected, found });
     }

@@ -37,7 +37,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// The two names under which a folder may hold a generation.
+/// The two names under which a folder may hold a whole generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// Written by a save, pruned when old.
@@ -64,14 +64,44 @@ impl Slot {
     pub(crate) fn from_file_name(name: &str) -> Option<Self> {
         let stem = name.strip_suffix(".titanmem")?;
         let (prefix, digits) = stem.split_once('-')?;
-        let is_plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let number = is_plain.then(|| digits.parse().ok()).flatten()?;
+        let number = twenty_digits(digits)?;
         match prefix {
             "g" => Some(Self::Numbered(Generation(number))),
             "lkg" => Some(Self::Pinned(Generation(number))),
             _ => None,
         }
     }
+}
+
+/// The name of a journal: `j-<generation it follows>-<epoch of its writer>.titanlog`.
+///
+/// The epoch is in the name so that two writers never share a journal, and so that a writer
+/// that lost its lock sees its successor's without opening anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct JournalName {
+    pub(crate) base: Generation,
+    pub(crate) epoch: u64,
+}
+
+impl JournalName {
+    pub(crate) fn file_name(self) -> String {
+        format!("j-{:020}-{:020}.titanlog", self.base.0, self.epoch)
+    }
+
+    /// Reads a name back; only the exact form that is written counts.
+    pub(crate) fn from_file_name(name: &str) -> Option<Self> {
+        let stem = name.strip_prefix("j-")?.strip_suffix(".titanlog")?;
+        let (base, epoch) = stem.split_once('-')?;
+        Some(Self {
+            base: Generation(twenty_digits(base)?),
+            epoch: twenty_digits(epoch)?,
+        })
+    }
+}
+
+fn twenty_digits(digits: &str) -> Option<u64> {
+    let is_plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| digits.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -97,6 +127,26 @@ mod tests {
             ".tmp-1-2",
         ] {
             assert_eq!(Slot::from_file_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn journal_names_read_back_and_nothing_else_does() {
+        let journal = JournalName {
+            base: Generation(7),
+            epoch: u64::MAX,
+        };
+        assert_eq!(
+            JournalName::from_file_name(&journal.file_name()),
+            Some(journal)
+        );
+        for name in [
+            "j-00000000000000000007.titanlog",
+            "j-00000000000000000007-1.titanlog",
+            "g-00000000000000000007-00000000000000000001.titanlog",
+            "j-00000000000000000007-00000000000000000001.titanmem",
+        ] {
+            assert_eq!(JournalName::from_file_name(name), None, "{name}");
         }
     }
 }

@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use super::chain::{Passed, State, survey};
 use super::files;
-use super::generation::{Generation, Slot};
+use super::generation::{Generation, JournalName, Slot};
+use super::journal::{End, Journal};
+use crate::codec::delta;
 use crate::error::StoreError;
 use crate::format::limits::Limits;
 use crate::fs::{DiskStorage, Storage};
 use crate::image::{MemoryImage, ShardId};
+use crate::key::{Access, UserKey};
 
 /// Listings before a reader gives up on a folder whose files vanish under it. One suffices
 /// unless a whole retention of saves passes between the listing and the open.
@@ -15,8 +19,8 @@ const MAX_LISTINGS: usize = 3;
 
 /// The newest generation that verifies, without taking the lock or moving anything.
 ///
-/// Files never change once they have their name, so a reader needs no lock. `None` when the
-/// folder is absent or holds no generation.
+/// Files never change once they have their name, and journals only grow, so a reader needs
+/// no lock. `None` when the folder is absent or holds no generation.
 ///
 /// # Errors
 /// When generations exist but none verifies: the error of the newest. Also
@@ -26,14 +30,86 @@ pub fn read_newest(
     shard: ShardId,
     limits: &Limits,
 ) -> Result<Option<(MemoryImage, Generation)>, StoreError> {
+    let state = read_state(dir, shard, Access::plain(limits))?;
+    Ok(state.map(|state| (state.image, state.generation)))
+}
+
+/// Follows the newest generation of one memory from outside its writer.
+///
+/// What it returns never goes back: a folder that was replaced by an older copy of itself is
+/// an error, not a memory that has lost its last days.
+#[derive(Debug)]
+pub struct MemoryReader {
+    dir: PathBuf,
+    shard: ShardId,
+    limits: Limits,
+    key: Option<UserKey>,
+    seen: Option<(u64, Generation)>,
+}
+
+impl MemoryReader {
+    /// A reader of one folder. Nothing is read yet.
+    pub fn new(dir: &Path, shard: ShardId, limits: Limits) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            shard,
+            limits,
+            key: None,
+            seen: None,
+        }
+    }
+
+    /// The same reader for an encrypted memory.
+    pub fn with_key(mut self, key: UserKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The newest generation that verifies.
+    ///
+    /// # Errors
+    /// As [`read_newest`], and [`StoreError::Replayed`] when it is older than one that this
+    /// reader has returned.
+    pub fn newest(&mut self) -> Result<Option<(MemoryImage, Generation)>, StoreError> {
+        let access = Access {
+            limits: &self.limits,
+            key: self.key.as_ref(),
+        };
+        let Some(state) = read_state(&self.dir, self.shard, access)? else {
+            return Ok(None);
+        };
+        let found = (state.writer_epoch, state.generation);
+        if let Some(seen) = self.seen.filter(|&seen| found < seen) {
+            return Err(StoreError::Replayed {
+                seen: seen.1,
+                seen_epoch: seen.0,
+                found: found.1,
+                found_epoch: found.0,
+            });
+        }
+        self.seen = Some(found);
+        Ok(Some((state.image, state.generation)))
+    }
+}
+
+fn read_state(dir: &Path, shard: ShardId, access: Access<'_>) -> Result<Option<State>, StoreError> {
     let storage = match DiskStorage::open(dir) {
         Ok(storage) => storage,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(open_error(dir, source)),
     };
+    newest_beside_writer(&storage, shard, access)
+}
+
+/// The newest state, with the patience for files that a writer prunes meanwhile.
+pub(super) fn newest_beside_writer(
+    storage: &dyn Storage,
+    shard: ShardId,
+    access: Access<'_>,
+) -> Result<Option<State>, StoreError> {
     let mut vanished = None;
     for _ in 0..MAX_LISTINGS {
-        match newest(&storage, shard, limits) {
+        match newest(storage, shard, access) {
             Err(error) if error.is_not_found() => vanished = Some(error),
             outcome => return outcome,
         }
@@ -44,18 +120,18 @@ pub fn read_newest(
 fn newest(
     storage: &dyn Storage,
     shard: ShardId,
-    limits: &Limits,
-) -> Result<Option<(MemoryImage, Generation)>, StoreError> {
-    let slots = files::slots(storage, "")?;
-    let mut first_damage = None;
-    for candidate in files::candidates(storage, shard, &slots)? {
-        match files::read(storage, candidate.slot, Some(shard), limits) {
-            Ok(decoded) => return Ok(Some((decoded.image, candidate.slot.generation()))),
-            Err(error) if error.is_damage() => first_damage = first_damage.or(Some(error)),
-            Err(error) => return Err(error),
-        }
+    access: Access<'_>,
+) -> Result<Option<State>, StoreError> {
+    let mut passed = Vec::new();
+    let newest = survey(storage, shard, access)?.newest(storage, shard, access, &mut passed)?;
+    if newest.is_some() {
+        return Ok(newest);
     }
-    first_damage.map_or(Ok(None), Err)
+    let mut damage = passed.into_iter().filter_map(|passed| match passed {
+        Passed::Base(_, error) | Passed::Journal(_, _, error) => Some(error),
+        Passed::Tail(..) => None,
+    });
+    damage.next().map_or(Ok(None), Err)
 }
 
 /// What a check of one file found.
@@ -64,13 +140,16 @@ fn newest(
 pub struct FileVerdict {
     /// The file.
     pub path: PathBuf,
-    /// Its generation, by its name.
+    /// Its generation, by its name; for a journal the one that its first record follows.
     pub generation: Generation,
     /// Its owner, if it verifies.
     pub shard: Option<ShardId>,
     /// Its length in bytes, if it could be read.
     pub file_bytes: Option<u64>,
-    /// What is wrong with it; `None` when it verifies.
+    /// For a journal, the generations of its whole records.
+    pub records: Option<Vec<Generation>>,
+    /// What is wrong with it; `None` when it verifies. A journal whose last append was cut
+    /// short verifies: that record was never acknowledged.
     pub problem: Option<StoreError>,
 }
 
@@ -82,39 +161,90 @@ pub struct FileVerdict {
 /// # Errors
 /// When the folder cannot be listed. What is wrong with a file is in its verdict.
 pub fn verify_dir(dir: &Path, limits: &Limits) -> Result<Vec<FileVerdict>, StoreError> {
+    verify_dir_with(dir, limits, None)
+}
+
+/// [`verify_dir`] of a memory that may be encrypted.
+///
+/// # Errors
+/// As [`verify_dir`].
+pub fn verify_dir_with(
+    dir: &Path,
+    limits: &Limits,
+    key: Option<&UserKey>,
+) -> Result<Vec<FileVerdict>, StoreError> {
+    let access = Access { limits, key };
     let storage = DiskStorage::open(dir).map_err(|source| open_error(dir, source))?;
-    let slots = files::slots(&storage, "")?;
+    let names = files::list(&storage, "")?;
     let mut owner = None;
-    let verdicts = slots.into_iter().map(|slot| {
-        let mut verdict = verdict(&storage, slot, limits);
+    let verdicts = names.iter().filter_map(|name| {
+        let mut verdict = if let Some(slot) = Slot::from_file_name(name) {
+            file_verdict(&storage, slot, access)
+        } else {
+            journal_verdict(&storage, JournalName::from_file_name(name)?, owner, access)
+        };
         if let Some(found) = verdict.shard {
             let expected = *owner.get_or_insert(found);
             if expected != found {
                 verdict.problem = Some(StoreError::WrongShard { expected, found });
             }
         }
-        verdict
+        Some(verdict)
     });
     Ok(verdicts.collect())
 }
 
-fn verdict(storage: &dyn Storage, slot: Slot, limits: &Limits) -> FileVerdict {
-    let name = slot.file_name();
-    let (shard, problem) = match files::read(storage, slot, None, limits) {
+fn file_verdict(storage: &dyn Storage, slot: Slot, access: Access<'_>) -> FileVerdict {
+    let (shard, problem) = match files::read(storage, slot, None, access) {
         Ok(decoded) => (Some(decoded.image.shard), None),
         Err(error) => (None, Some(error)),
     };
-    let path = files::path_of(storage, &name);
+    let path = files::path_of(storage, &slot.file_name());
     FileVerdict {
-        file_bytes: path.symlink_metadata().ok().map(|metadata| metadata.len()),
+        file_bytes: file_bytes(&path),
         path,
         generation: slot.generation(),
         shard,
+        records: None,
         problem,
     }
 }
 
-fn open_error(dir: &Path, source: std::io::Error) -> StoreError {
+fn journal_verdict(
+    storage: &dyn Storage,
+    name: JournalName,
+    owner: Option<ShardId>,
+    access: Access<'_>,
+) -> FileVerdict {
+    let path = files::path_of(storage, &name.file_name());
+    let mut verdict = FileVerdict {
+        file_bytes: file_bytes(&path),
+        path,
+        generation: name.base,
+        shard: None,
+        records: None,
+        problem: None,
+    };
+    match Journal::read(storage, name, owner, access.limits) {
+        Ok(mut journal) => {
+            let records = &journal.records;
+            let check = |record| delta::check(journal.payload(record), access);
+            verdict.problem = records.iter().find_map(|record| check(record).err());
+            verdict.records = Some(records.iter().map(|record| record.generation).collect());
+            if let Some(End::Damaged(error)) = journal.end.take() {
+                verdict.problem.get_or_insert(error);
+            }
+        }
+        Err(error) => verdict.problem = Some(error),
+    }
+    verdict
+}
+
+fn file_bytes(path: &Path) -> Option<u64> {
+    path.symlink_metadata().ok().map(|metadata| metadata.len())
+}
+
+pub(super) fn open_error(dir: &Path, source: std::io::Error) -> StoreError {
     StoreError::Io {
         action: "open",
         path: dir.to_owned(),

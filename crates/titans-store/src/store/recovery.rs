@@ -3,16 +3,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::chain::{Passed, State, survey};
 use super::files::{self, io_error, path_of};
-use super::generation::{Generation, Slot};
-use crate::codec::decode::Decoded;
+use super::generation::{Generation, JournalName, Slot};
 use crate::error::StoreError;
-use crate::format::limits::Limits;
 use crate::fs::Storage;
 use crate::image::{MemoryImage, ShardId};
+use crate::key::Access;
 
 /// Sub-folder of damaged files.
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 /// Damaged files kept for diagnosis. They are of no other use, and a failing disk must not
 /// fill itself with them.
 const MAX_QUARANTINED: usize = 2;
@@ -26,16 +26,19 @@ pub struct Recovery {
     pub image: Option<MemoryImage>,
     /// Its generation.
     pub generation: Option<Generation>,
-    /// The damaged files that were passed over, newest first. Not empty means that
-    /// something was lost, and a person should know.
+    /// The damaged files that were passed over. Not empty means that something was lost, and
+    /// a person should know.
     pub skipped: Vec<Skipped>,
+    /// Appends to a journal that a crash cut short. They were never acknowledged, so nothing
+    /// was lost, unless the disk has damaged the very last record.
+    pub torn: Vec<TornTail>,
 }
 
 /// A damaged file that [`MemoryStore::open`](crate::MemoryStore::open) passed over.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Skipped {
-    /// The generation, by the name of the file.
+    /// The generation, by the name of the file; in a journal the first one that is lost.
     pub generation: Generation,
     /// Where the file lies now.
     pub path: PathBuf,
@@ -45,12 +48,23 @@ pub struct Skipped {
     pub reason: StoreError,
 }
 
+/// The end of a journal that was cut short.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TornTail {
+    /// The journal.
+    pub path: PathBuf,
+    /// Where and how it ends.
+    pub reason: StoreError,
+}
+
 /// What became of a damaged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// It lies in the quarantine folder.
     InQuarantine,
-    /// It could not be moved and lies where it was.
+    /// It lies where it was: it could not be moved, or it is a journal whose first records
+    /// are still of use.
     InPlace,
     /// It was removed, because the quarantine folder holds newer ones.
     Removed,
@@ -73,15 +87,16 @@ impl fmt::Display for Skipped {
 
 /// What recovery tells the store, beside what it tells the caller.
 pub(super) struct Found {
-    pub(super) newest: Option<Decoded>,
+    pub(super) newest: Option<State>,
     pub(super) skipped: Vec<Skipped>,
+    pub(super) torn: Vec<TornTail>,
     pub(super) highest_epoch: u64,
     pub(super) highest_sequence: u64,
 }
 
 /// Removes the leftovers of interrupted saves. Only the holder of the lock may do so.
 pub(super) fn sweep_temporary(storage: &dyn Storage) -> Result<(), StoreError> {
-    let names = storage.list("").map_err(io_error(storage, "list", ""))?;
+    let names = files::list(storage, "")?;
     for name in names.iter().filter(|name| name.starts_with(TEMPORARY)) {
         storage
             .remove(name)
@@ -94,37 +109,48 @@ pub(super) fn sweep_temporary(storage: &dyn Storage) -> Result<(), StoreError> {
 pub(super) fn recover(
     storage: &dyn Storage,
     shard: ShardId,
-    limits: &Limits,
+    access: Access<'_>,
 ) -> Result<Found, StoreError> {
-    let slots = files::slots(storage, "")?;
+    let mut folder = survey(storage, shard, access)?;
     let quarantined = files::slots(storage, QUARANTINE)?;
-    let candidates = files::candidates(storage, shard, &slots)?;
-    let sequences = slots
+    let named = folder.journals.iter().map(|journal| journal.name);
+    let named: Vec<JournalName> = named.collect();
+    let sequences = folder
+        .generations()
+        .into_iter()
+        .chain(named.iter().map(|name| name.base))
+        .chain(quarantined.iter().map(|slot| slot.generation()))
+        .map(Generation::number);
+    let epochs = folder
+        .bases
         .iter()
-        .chain(&quarantined)
-        .map(|slot| slot.generation().number());
+        .filter_map(|base| base.epoch())
+        .chain(named.iter().map(|name| name.epoch));
+    let (highest_sequence, highest_epoch) =
+        (sequences.max().unwrap_or(0), epochs.max().unwrap_or(0));
+
+    let mut passed = Vec::new();
+    let newest = folder.newest(storage, shard, access, &mut passed)?;
     let mut found = Found {
-        newest: None,
+        newest,
         skipped: Vec::new(),
-        highest_epoch: candidates
-            .iter()
-            .filter_map(|c| c.epoch())
-            .max()
-            .unwrap_or(0),
-        highest_sequence: sequences.max().unwrap_or(0),
+        torn: Vec::new(),
+        highest_epoch,
+        highest_sequence,
     };
-    for candidate in candidates {
-        match files::read(storage, candidate.slot, Some(shard), limits) {
-            Ok(decoded) => {
-                found.newest = Some(decoded);
-                break;
-            }
-            Err(reason) if reason.is_damage() => {
-                found
-                    .skipped
-                    .push(quarantine(storage, candidate.slot, reason));
-            }
-            Err(error) => return Err(error),
+    for passed in passed {
+        match passed {
+            Passed::Base(slot, reason) => found.skipped.push(quarantine(storage, slot, reason)),
+            Passed::Journal(name, generation, reason) => found.skipped.push(Skipped {
+                generation,
+                path: path_of(storage, &name.file_name()),
+                kept: Kept::InPlace,
+                reason,
+            }),
+            Passed::Tail(name, reason) => found.torn.push(TornTail {
+                path: path_of(storage, &name.file_name()),
+                reason,
+            }),
         }
     }
     empty_quarantine(storage, MAX_QUARANTINED, &mut found.skipped);

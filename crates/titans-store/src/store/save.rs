@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use super::files::{io_error, path_of};
 use super::generation::Generation;
 use super::recovery::TEMPORARY;
-use crate::codec::decode::{Decoded, decode_all};
-use crate::codec::encode::encode;
+use crate::codec::decode::decode_all;
+use crate::codec::encode::Plan;
 use crate::error::StoreError;
-use crate::format::limits::Limits;
-use crate::fs::Storage;
+use crate::fs::{Storage, write_whole};
 use crate::image::{MemoryImage, Stamp};
+use crate::key::Access;
 
 /// A generation that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,37 +22,42 @@ use crate::image::{MemoryImage, Stamp};
 pub struct Saved {
     /// Its number.
     pub generation: Generation,
-    /// Length of its file in bytes.
+    /// Bytes written for it: the length of its file, or of its record in a journal.
     pub file_bytes: u64,
-    /// Its file.
+    /// The file that holds it.
     pub path: PathBuf,
+    /// How it was written.
+    pub form: SavedForm,
+}
+
+/// How a generation was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SavedForm {
+    /// A whole file of its own.
+    Snapshot,
+    /// A record at the end of a journal.
+    Record,
+    /// A record, and a whole file from which the next journal starts.
+    RecordAndBase,
 }
 
 /// The bytes of a generation, known to read back as the image they came from.
 pub(super) fn encode_checked(
+    plan: &Plan<'_>,
     image: &MemoryImage,
     stamp: &Stamp,
-    limits: &Limits,
+    access: Access<'_>,
 ) -> Result<(Vec<u8>, [u8; 32]), StoreError> {
-    let bytes = encode(image, stamp)?;
-    let decoded = decode_all(&bytes, limits)?;
-    same(image, stamp, &decoded)?;
-    Ok((bytes, decoded.digest))
-}
-
-/// Compares by bits what equality of floats would call equal.
-fn same(image: &MemoryImage, stamp: &Stamp, decoded: &Decoded) -> Result<(), StoreError> {
+    let bytes = plan.full(image, stamp)?;
+    let decoded = decode_all(&bytes, access)?;
     let differs = |field: String| Err(StoreError::SelfCheck { field });
-    for (tensor, back) in image.tensors.iter().zip(&decoded.image.tensors) {
-        let bits = tensor.values.iter().map(|value| value.to_bits());
-        if !bits.eq(back.values.iter().map(|value| value.to_bits())) {
-            return differs(format!("{} {:?}", tensor.role, tensor.name));
-        }
+    if let Some(field) = image.difference(&decoded.image) {
+        return differs(field);
     }
-    if image != &decoded.image || stamp != &decoded.stamp {
-        return differs("the header".to_owned());
+    if stamp != &decoded.stamp {
+        return differs("the stamp".to_owned());
     }
-    Ok(())
+    Ok((bytes, decoded.digest))
 }
 
 /// Writes `bytes` under a temporary name and flushes them; returns the name.
@@ -86,8 +91,7 @@ fn attempt(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<String, St
         let mut file = storage
             .create(name, bytes.len() as u64)
             .map_err(io_error(storage, "create", name))?;
-        file.write_all(bytes)
-            .map_err(io_error(storage, "write", name))?;
+        write_whole(&mut *file, bytes).map_err(io_error(storage, "write", name))?;
         file.sync().map_err(io_error(storage, "flush", name))
     };
     match written() {
@@ -104,11 +108,11 @@ fn attempt(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<String, St
 pub(super) fn publish(
     storage: &dyn Storage,
     temporary: &str,
+    name: &str,
     generation: Generation,
 ) -> Result<PathBuf, StoreError> {
-    let name = generation.file_name();
-    let path = path_of(storage, &name);
-    if let Err(source) = storage.rename_new(temporary, &name) {
+    let path = path_of(storage, name);
+    if let Err(source) = storage.rename_new(temporary, name) {
         let _ = storage.remove(temporary);
         if source.kind() == std::io::ErrorKind::AlreadyExists {
             return Err(StoreError::Overtaken {

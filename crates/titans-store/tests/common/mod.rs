@@ -29,9 +29,10 @@ pub fn tensor(name: &str, role: TensorRole, shape: &[u64], values: Vec<f32>) -> 
     }
 }
 
-/// A small image with one tensor for each codec, and every optional field filled.
+/// A small image with one tensor for each codec and each form of values, and every optional
+/// field filled.
 pub fn small_image() -> MemoryImage {
-    let dense = (0..24).map(|i| 0.25 + i as f32).collect();
+    let dense = (0..24).map(|i| 1.1e30 * (0.25 + i as f32)).collect();
     let mut bitmap: Vec<f32> = (0..480).map(|i| 0.37 * i as f32 - 3.0).collect();
     let mut hash = 1_u32;
     for value in &mut bitmap {
@@ -40,6 +41,10 @@ pub fn small_image() -> MemoryImage {
             *value = 0.0;
         }
     }
+    let shared = bitmap
+        .iter()
+        .map(|&value| if value == 0.0 { 0.0 } else { 0.5 - value })
+        .collect();
     let mut gaps = vec![0.0; 4096];
     for (n, at) in [3, 700, 701, 2900, 4095].into_iter().enumerate() {
         gaps[at] = if n == 2 { -0.0 } else { 1.0 / (at as f32) };
@@ -63,6 +68,13 @@ pub fn small_image() -> MemoryImage {
             tensor("w_in", TensorRole::Weights, &[2, 3, 4], dense),
             tensor("w_out", TensorRole::Weights, &[480], bitmap),
             tensor("w_in", TensorRole::Momentum, &[64, 64], gaps),
+            tensor("m_out", TensorRole::Momentum, &[480], shared),
+            tensor(
+                "rest",
+                TensorRole::Pending,
+                &[5],
+                vec![0.5, -1.25, 8.0, 3.0, -0.0],
+            ),
         ],
         recall: Some(RecallRecord {
             probe_id: "needle-v1".to_owned(),
