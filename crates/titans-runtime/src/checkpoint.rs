@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use titans_core::{
-    ChoiceDescriptor, HostState, MemoryConfig, MemoryState, NeuralMemory, Preset, StateRole,
-    StateTensor,
+    ChoiceDescriptor, HostState, MemoryConfig, MemoryState, NeuralMemory, Preset, SparseDelta,
+    StateDelta, StateRole, StateTensor,
 };
-use titans_store::{ChoiceRecord, MemoryImage, ModelRecord, ShardId, TensorRecord, TensorRole};
+use titans_store::{
+    Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, ShardId, TensorDelta,
+    TensorRecord, TensorRole,
+};
 
 use crate::error::RuntimeError;
 use crate::snapshot::Snapshot;
 
 /// Name of a configuration that is no preset.
 const CUSTOM: &str = "custom";
+/// Key of the update schedule among an image's texts.
+const UPDATE: &str = "update";
 
 /// What every image of a runtime's memories says alike.
 #[derive(Clone, Debug)]
@@ -34,16 +39,15 @@ impl MemoryIdentity {
             digest.update(&value.to_le_bytes());
         }
         let extra = [
-            ("key_dim", config.key_dim as u64),
-            ("value_dim", config.value_dim as u64),
-            ("seed", config.seed),
+            ("key_dim", config.key_dim.to_string()),
+            ("value_dim", config.value_dim.to_string()),
+            ("seed", config.seed.to_string()),
+            (UPDATE, update_text(config)),
         ];
         Self {
             model: model_record(config),
             base_digest: digest.finalize().into(),
-            extra: extra
-                .map(|(name, value)| (name.to_owned(), value.to_string()))
-                .into(),
+            extra: extra.map(|(name, value)| (name.to_owned(), value)).into(),
         }
     }
 
@@ -115,6 +119,11 @@ impl MemoryIdentity {
                 return Err(other(field, choice_text(expected), choice_text(found)));
             }
         }
+        let (expected, found) = (self.extra.get(UPDATE), image.extra.get(UPDATE));
+        if expected != found {
+            let text = |update: Option<&String>| update.cloned().unwrap_or_default();
+            return Err(other("update schedule", text(expected), text(found)));
+        }
         if self.base_digest != image.base_digest {
             let sizes = |extra: &BTreeMap<String, String>| format!("{extra:?}");
             return Err(other(
@@ -134,13 +143,37 @@ pub(crate) fn empty_snapshot(memory: &NeuralMemory, shard: ShardId) -> Snapshot 
         version: 0,
         last_chunk_id: 0,
         state: memory.initial_state(),
+        changed: None,
+    }
+}
+
+/// Where an image of the state after a write differs from one before it; `None` when the
+/// two do not have the same tensors, so that only a whole image will do.
+pub(crate) fn image_delta(delta: &StateDelta) -> Option<ImageDelta> {
+    let has_same_tensors =
+        delta.removed.is_empty() && delta.tensors.iter().all(|t| t.role != StateRole::Pending);
+    has_same_tensors.then(|| ImageDelta {
+        tensors: delta.tensors.iter().map(tensor_delta).collect(),
+    })
+}
+
+fn tensor_delta(delta: &SparseDelta) -> TensorDelta {
+    let is_rows = delta.width > 1 && delta.shape.last() == Some(&delta.width);
+    TensorDelta {
+        name: delta.name.clone(),
+        role: tensor_role(delta.role),
+        changed: match is_rows {
+            true => Changed::Rows(delta.indices.clone()),
+            false => Changed::Coordinates(delta.indices.clone()),
+        },
     }
 }
 
 fn model_record(config: &MemoryConfig) -> ModelRecord {
-    let preset = Preset::ALL
-        .iter()
-        .find(|preset| preset.config().miras == config.miras);
+    let preset = Preset::ALL.iter().find(|preset| {
+        let known = preset.config();
+        (known.miras, known.update) == (config.miras, config.update)
+    });
     let miras = &config.miras;
     ModelRecord {
         preset: preset.map_or(CUSTOM, |preset| preset.name()).to_owned(),
@@ -149,6 +182,16 @@ fn model_record(config: &MemoryConfig) -> ModelRecord {
         retention_gate: choice_record(miras.retention_gate.descriptor()),
         learning_algorithm: choice_record(miras.learning_algorithm.descriptor()),
     }
+}
+
+/// The update schedule as `name=value` words, in the order of their names.
+fn update_text(config: &MemoryConfig) -> String {
+    let params = config.update.descriptor().params;
+    let words: Vec<String> = params
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    words.join(" ")
 }
 
 fn choice_record(descriptor: ChoiceDescriptor) -> ChoiceRecord {
@@ -165,10 +208,7 @@ fn choice_text(choice: &ChoiceRecord) -> String {
 fn tensor_record(tensor: StateTensor) -> TensorRecord {
     TensorRecord {
         name: tensor.name,
-        role: match tensor.role {
-            StateRole::Momentum => TensorRole::Momentum,
-            _ => TensorRole::Weights,
-        },
+        role: tensor_role(tensor.role),
         shape: tensor.shape.into_iter().map(|size| size as u64).collect(),
         values: tensor.values,
     }
@@ -178,8 +218,9 @@ fn state_tensor(record: TensorRecord) -> StateTensor {
     StateTensor {
         name: record.name,
         role: match record.role {
+            TensorRole::Weights => StateRole::Weights,
             TensorRole::Momentum => StateRole::Momentum,
-            _ => StateRole::Weights,
+            _ => StateRole::Pending,
         },
         shape: record
             .shape
@@ -188,5 +229,14 @@ fn state_tensor(record: TensorRecord) -> StateTensor {
             .map(|size| usize::try_from(size).unwrap_or(usize::MAX))
             .collect(),
         values: record.values,
+    }
+}
+
+fn tensor_role(role: StateRole) -> TensorRole {
+    match role {
+        StateRole::Weights => TensorRole::Weights,
+        StateRole::Momentum => TensorRole::Momentum,
+        // What is neither learned nor momentum is carried from one write to the next.
+        _ => TensorRole::Pending,
     }
 }

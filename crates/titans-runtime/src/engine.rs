@@ -8,12 +8,12 @@ use std::time::Instant;
 use burn::tensor::{Tensor, TensorData};
 use titans_core::NeuralMemory;
 
-use crate::checkpoint::MemoryIdentity;
+use crate::checkpoint::{MemoryIdentity, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Lease, Shard, TokenRows, Watermark};
+use crate::shard::{Bounds, Lease, SaveJob, Shard, TokenRows, Watermark};
 use crate::snapshot::Snapshot;
 use crate::stats::Timers;
 use crate::table::ShardTable;
@@ -121,13 +121,13 @@ impl Engine {
     /// Serves savers until the queue is closed.
     pub(crate) fn run_saver(&self) {
         while let Some(shard) = self.savers.pop() {
-            let Some(snapshot) = shard.claim_for_saving(&self.bounds) else {
+            let Some(job) = shard.claim_for_saving(&self.bounds) else {
                 continue;
             };
-            let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &snapshot)));
+            let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &job)));
             match saved {
                 Ok(()) => {
-                    if let Some(due) = shard.saved(&snapshot, &self.bounds) {
+                    if let Some(due) = shard.saved(&job.snapshot, &self.bounds) {
                         self.savers.push(&shard, due);
                     }
                     // Learning may have waited for this save.
@@ -155,11 +155,12 @@ impl Engine {
             |values, dim| Tensor::<2>::from_data(TensorData::new(values, [tokens, dim]), &device);
 
         let mut state = current.state.clone();
-        let report = self.memory.write(
-            &mut state,
-            tensor(rows.keys, key_dim),
-            tensor(rows.values, value_dim),
-        );
+        let keys = tensor(rows.keys, key_dim);
+        let values = tensor(rows.values, value_dim);
+        let report = self
+            .memory
+            .write(&mut state, keys, values)
+            .map_err(|error| error.to_string())?;
         // Finite input can still overflow. Such a chunk must not replace a good snapshot.
         if let Some(token) = report.surprise.iter().position(|s| !s.is_finite()) {
             return Err(format!(
@@ -172,16 +173,23 @@ impl Engine {
             version: current.version + 1,
             last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
             state,
+            changed: image_delta(&report.delta),
         })
     }
 
-    fn save(&self, shard: &Shard, snapshot: &Snapshot) -> Result<(), String> {
-        let image = self.identity.image(snapshot);
+    fn save(&self, shard: &Shard, job: &SaveJob) -> Result<(), String> {
+        let image = self.identity.image(&job.snapshot);
         let mut store = shard.store.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(store) = store.as_mut() else {
             return Err("the files are closed".to_owned());
         };
-        store.save(&image).map_err(|error| error.to_string())?;
+        // A delta says what changed since the version before, so it is of use only when
+        // that one is what the disk holds.
+        let saved = match &job.snapshot.changed {
+            Some(changed) if job.follows_durable => store.save_delta(&image, changed),
+            _ => store.save(&image),
+        };
+        saved.map_err(|error| error.to_string())?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use titans_core::MemoryState;
-use titans_store::ShardId;
+use titans_store::{ImageDelta, ShardId};
 
 use crate::error::RuntimeError;
 
@@ -28,6 +28,8 @@ pub(crate) struct Snapshot {
     pub(crate) last_chunk_id: u64,
     /// The memory.
     pub(crate) state: MemoryState,
+    /// What the chunk changed since the version before, if it is known.
+    pub(crate) changed: Option<ImageDelta>,
 }
 
 /// A pointer to the newest value; loads never wait.

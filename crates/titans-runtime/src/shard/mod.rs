@@ -105,6 +105,14 @@ impl From<&Stopped> for RuntimeError {
     }
 }
 
+/// A snapshot for a saver.
+#[derive(Debug)]
+pub(crate) struct SaveJob {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Whether the version before it is what the disk holds.
+    pub(crate) follows_durable: bool,
+}
+
 /// How much may wait in front of the learner and behind it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -251,7 +259,7 @@ impl Shard {
     }
 
     /// The oldest unsaved snapshot for a saver, unless another saver has the shard.
-    pub(crate) fn claim_for_saving(&self, bounds: &Bounds) -> Option<Arc<Snapshot>> {
+    pub(crate) fn claim_for_saving(&self, bounds: &Bounds) -> Option<SaveJob> {
         let mut state = self.lock();
         let now = Instant::now();
         // A turn can be older than the last save. Whoever made the next save necessary has
@@ -263,7 +271,10 @@ impl Shard {
         }
         let snapshot = state.unsaved.pop_front()?;
         state.saving = true;
-        Some(snapshot)
+        Some(SaveJob {
+            follows_durable: snapshot.version == state.durable.version + 1,
+            snapshot,
+        })
     }
 
     /// Records a save. Returns when the next one is due, if something waits for it.

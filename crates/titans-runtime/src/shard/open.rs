@@ -18,6 +18,10 @@ impl Shard {
         let config = &engine.config;
         let dir = shard_dir(root, id);
         let (store, recovery) = MemoryStore::open(&dir, id, config.store)?;
+        // A torn tail of a journal is the mark of a crash and holds nothing acknowledged.
+        for torn in &recovery.torn {
+            tracing::info!(shard = %id, "{} ends early: {}", torn.path.display(), torn.reason);
+        }
         let skipped: Vec<String> = recovery.skipped.iter().map(ToString::to_string).collect();
         for line in &skipped {
             tracing::warn!(shard = %id, "{line}");
@@ -31,6 +35,7 @@ impl Shard {
                     .map_or(0, |generation| generation.number()),
                 last_chunk_id: image.last_chunk_id,
                 state: engine.identity.state(&engine.memory, image)?,
+                changed: None,
             },
         };
         let tokens = snapshot.state.tokens_seen;

@@ -26,12 +26,22 @@ pub(crate) fn config() -> RuntimeConfig {
 
 /// Tokens of a stream, the same for the same seed.
 pub(crate) struct Stream {
+    key_dim: usize,
+    value_dim: usize,
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,
 }
 
 impl Stream {
     pub(crate) fn new(tokens: usize, seed: u64) -> Self {
+        Self::with_widths(tokens, seed, (KEY_DIM, VALUE_DIM))
+    }
+
+    pub(crate) fn with_widths(
+        tokens: usize,
+        seed: u64,
+        (key_dim, value_dim): (usize, usize),
+    ) -> Self {
         let mut word = seed.wrapping_mul(2).wrapping_add(1);
         let mut number = || {
             // A linear congruence is random enough for rows that must only differ.
@@ -41,13 +51,15 @@ impl Stream {
             (word >> 40) as f32 / (1 << 23) as f32 - 1.0
         };
         Self {
-            keys: (0..tokens * KEY_DIM).map(|_| number()).collect(),
-            values: (0..tokens * VALUE_DIM).map(|_| number()).collect(),
+            key_dim,
+            value_dim,
+            keys: (0..tokens * key_dim).map(|_| number()).collect(),
+            values: (0..tokens * value_dim).map(|_| number()).collect(),
         }
     }
 
     pub(crate) fn tokens(&self) -> usize {
-        self.keys.len() / KEY_DIM
+        self.keys.len() / self.key_dim
     }
 
     pub(crate) fn observe(
@@ -56,18 +68,18 @@ impl Stream {
         tokens: std::ops::Range<usize>,
     ) -> Result<Ticket, RuntimeError> {
         let count = tokens.len();
-        let keys = &self.keys[tokens.start * KEY_DIM..tokens.end * KEY_DIM];
-        let values = &self.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
+        let keys = &self.keys[tokens.start * self.key_dim..tokens.end * self.key_dim];
+        let values = &self.values[tokens.start * self.value_dim..tokens.end * self.value_dim];
         memory.observe(
-            Rows::f32(keys, count, KEY_DIM),
-            Rows::f32(values, count, VALUE_DIM),
+            Rows::f32(keys, count, self.key_dim),
+            Rows::f32(values, count, self.value_dim),
         )
     }
 
     /// What the memory recalls for every key of the stream.
     pub(crate) fn recall(&self, memory: &UserMemory) -> Vec<f32> {
-        let mut recalled = vec![0.0; self.tokens() * VALUE_DIM];
-        let queries = Rows::f32(&self.keys, self.tokens(), KEY_DIM);
+        let mut recalled = vec![0.0; self.tokens() * self.value_dim];
+        let queries = Rows::f32(&self.keys, self.tokens(), self.key_dim);
         memory.recall_into(queries, &mut recalled).unwrap();
         recalled
     }
