@@ -2,22 +2,24 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use titans_core::NeuralMemory;
+use titans_store::ForgetReceipt;
 
-use crate::checkpoint::{MemoryIdentity, image_delta};
+use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Lease, SaveJob, Shard, TokenRows, Watermark};
+use crate::shard::{Bounds, Lease, Position, RolledBack, SaveJob, Shard, TokenRows, Watermark};
 use crate::snapshot::Snapshot;
 use crate::stats::Timers;
 use crate::table::ShardTable;
-use crate::user::RootKey;
+use crate::user::{RootKey, shard_dir};
 
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
@@ -69,12 +71,7 @@ impl Engine {
 
     /// A lease on the shard of a user, loaded if it is not in memory.
     pub(crate) fn lease(&self, user: &str) -> Result<Lease, RuntimeError> {
-        let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = match &*root {
-            Some(root) => root.path.clone(),
-            None => return Err(RuntimeError::Closed),
-        };
-        drop(root);
+        let path = self.root_path()?;
         let id = self.key.shard(user)?;
         let save = |shard: &Arc<Shard>| {
             self.hurry(shard, shard.accepted());
@@ -82,6 +79,42 @@ impl Engine {
             let _ = shard.wait(shard.accepted(), Watermark::Durable, None);
         };
         self.shards.lease(id, || Shard::open(&path, id, self), save)
+    }
+
+    /// Rolls a memory back and lets its threads go on.
+    pub(crate) fn roll_back(&self, shard: &Arc<Shard>) -> Result<RolledBack, RuntimeError> {
+        let outcome = shard.roll_back(self);
+        // Whatever came of it, turns that came while the shard was paused were passed over.
+        self.savers.push(shard, Instant::now());
+        self.wake_learner(shard);
+        if let Ok(rolled_back) = &outcome {
+            tracing::warn!(shard = %shard.id, ?rolled_back, "memory was rolled back");
+        }
+        outcome
+    }
+
+    /// Removes everything that is known of a user; `None` when nothing is.
+    pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
+        let root = self.root_path()?;
+        let id = self.key.shard(user)?;
+        self.shards.take_out(id, |resident| {
+            if let Some(shard) = resident {
+                shard.empty(empty_snapshot(&self.memory, id));
+            }
+            let dir = shard_dir(&root, id);
+            if !dir.exists() {
+                return Ok(None);
+            }
+            Ok(Some(titans_store::forget(&dir, id, None)?))
+        })
+    }
+
+    fn root_path(&self) -> Result<PathBuf, RuntimeError> {
+        let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*root {
+            Some(root) => Ok(root.path.clone()),
+            None => Err(RuntimeError::Closed),
+        }
     }
 
     /// Lets a learner look at the shard, if there is something to learn.
@@ -92,7 +125,7 @@ impl Engine {
     }
 
     /// Learns and saves everything before `position` without waiting for more.
-    pub(crate) fn hurry(&self, shard: &Arc<Shard>, position: u64) {
+    pub(crate) fn hurry(&self, shard: &Arc<Shard>, position: Position) {
         if shard.hurry(position) {
             self.savers.push(shard, Instant::now());
         }

@@ -121,6 +121,10 @@ pub enum RuntimeError {
         /// What failed.
         reason: Arc<str>,
     },
+    /// The memory was rolled back after the rows of this ticket were handed over. They may
+    /// or may not be part of what it knows now; hand them over again if they should be.
+    #[error("the memory was rolled back after these rows were handed over")]
+    RolledBack,
     /// The runtime is closed or closing.
     #[error("the runtime is closed")]
     Closed,

@@ -9,7 +9,7 @@ use titans_store::ShardId;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::rows::{Rows, RowsOf};
-use crate::shard::{Lease, Progress, TokenRows};
+use crate::shard::{Lease, Progress, RolledBack, TokenRows};
 use crate::snapshot::Reader;
 use crate::ticket::Ticket;
 
@@ -109,7 +109,7 @@ impl UserMemory {
             version: snapshot.version,
             lag: self
                 .shard
-                .accepted()
+                .accepted_tokens()
                 .saturating_sub(snapshot.state.tokens_seen),
         })
     }
@@ -121,6 +121,29 @@ impl UserMemory {
     pub fn flush(&self) -> Result<(), RuntimeError> {
         let end = self.shard.accepted();
         Ticket::new(&self.engine, &self.shard, end).wait()
+    }
+
+    /// Learns and saves everything handed over so far and pins the result as the last known
+    /// good: no pruning removes it, and [`roll_back`](Self::roll_back) goes back to it.
+    /// Returns the number of the pinned generation.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush), and what the store refuses. On any error an earlier pin
+    /// stays.
+    pub fn pin(&self) -> Result<u64, RuntimeError> {
+        self.flush()?;
+        self.shard.pin()
+    }
+
+    /// Goes back to the pinned generation. What was learned since, and what waits to be
+    /// learned, is dropped; the rolled-back memory is durable as a new generation and
+    /// visible when this returns. A memory that failed can learn again after it.
+    ///
+    /// # Errors
+    /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
+    /// among it. The memory is as it was then.
+    pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
+        self.engine.roll_back(self.shard.shard())
     }
 
     /// How far this memory has come.

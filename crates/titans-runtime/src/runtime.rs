@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use titans_store::ShardId;
+use titans_store::{ForgetReceipt, ShardId};
 
 use crate::config::RuntimeConfig;
 use crate::engine::Engine;
@@ -67,6 +67,19 @@ impl Runtime {
     pub fn user(&self, user: &str) -> Result<UserMemory, RuntimeError> {
         let shard = self.engine.lease(user)?;
         Ok(UserMemory::new(Arc::clone(&self.engine), shard))
+    }
+
+    /// Forgets a user: takes the memory out of every handle's reach and removes each
+    /// generation, pin, journal, quarantined file and backup that its folder knows of. `None`
+    /// when there was nothing. Nothing is learned for this user under this root afterwards.
+    ///
+    /// Removing a file frees its blocks; it does not wipe the device. The receipt says so.
+    ///
+    /// # Errors
+    /// What the operating system refuses. The memory cannot be opened any more then; call
+    /// again to finish.
+    pub fn forget_user(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
+        self.engine.forget(user)
     }
 
     /// The configuration.

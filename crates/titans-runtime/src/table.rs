@@ -79,6 +79,24 @@ impl ShardTable {
         }
     }
 
+    /// Takes a shard out of memory, leased or not, once `act` has dealt with it. Nobody
+    /// opens it meanwhile.
+    pub(crate) fn take_out<T>(&self, id: ShardId, act: impl FnOnce(Option<&Arc<Shard>>) -> T) -> T {
+        let _admission = self
+            .admission
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(id).or_default())
+        };
+        let mut shard = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = act(shard.as_ref());
+        *shard = None;
+        self.remove(id);
+        outcome
+    }
+
     /// All shards in memory, in the order of their ids.
     pub(crate) fn all(&self) -> Vec<Arc<Shard>> {
         let mut shards: Vec<_> = self.slots().iter().filter_map(|slot| slot.get()).collect();

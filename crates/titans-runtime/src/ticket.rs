@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
-use crate::shard::{Lease, Watermark};
+use crate::shard::{Lease, Position, Watermark};
 
 /// A receipt for the rows of one `observe`. Dropping it cancels nothing.
 #[must_use = "the rows are learned in any case; a ticket tells when"]
 pub struct Ticket {
     engine: Arc<Engine>,
     shard: Lease,
-    end: u64,
+    end: Position,
 }
 
 impl Ticket {
-    pub(crate) fn new(engine: &Arc<Engine>, shard: &Lease, end: u64) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>, shard: &Lease, end: Position) -> Self {
         Self {
             engine: Arc::clone(engine),
             shard: shard.clone(),
@@ -27,23 +27,24 @@ impl Ticket {
 
     /// The position in the user's stream after the last row, in tokens.
     pub fn position(&self) -> u64 {
-        self.end
+        self.end.tokens
     }
 
     /// Whether readers see the rows learned.
     pub fn is_visible(&self) -> bool {
-        self.shard.progress().visible >= self.end
+        self.shard.has_reached(self.end, Watermark::Visible)
     }
 
     /// Whether a crash can no longer take what was learned from the rows.
     pub fn is_durable(&self) -> bool {
-        self.shard.progress().durable >= self.end
+        self.shard.has_reached(self.end, Watermark::Durable)
     }
 
     /// Waits until the rows are learned and durable. An unfinished chunk is learned as it is.
     ///
     /// # Errors
-    /// [`RuntimeError::Failed`] when learning or saving failed.
+    /// [`RuntimeError::Failed`] when learning or saving failed, [`RuntimeError::RolledBack`]
+    /// when the memory was rolled back since.
     pub fn wait(&self) -> Result<(), RuntimeError> {
         self.wait_until(Watermark::Durable, None)
     }
@@ -78,7 +79,7 @@ impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket")
             .field("shard", &self.shard.id)
-            .field("end", &self.end)
+            .field("end", &self.end.tokens)
             .finish()
     }
 }

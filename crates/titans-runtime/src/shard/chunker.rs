@@ -89,6 +89,14 @@ impl Chunker {
             values: self.values.drain(..tokens * self.value_dim).collect(),
         })
     }
+
+    /// Forgets what waits and goes on at `position`.
+    pub(crate) fn restart_at(&mut self, position: u64) {
+        self.keys.clear();
+        self.values.clear();
+        self.taken = position;
+        self.flush_to = 0;
+    }
 }
 
 #[cfg(test)]

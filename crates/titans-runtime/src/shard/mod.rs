@@ -6,6 +6,7 @@
 //! progress or for room.
 
 mod chunker;
+mod control;
 mod lease;
 mod open;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use titans_store::{MemoryStore, ShardId};
 
 pub(crate) use self::chunker::{Chunker, TokenRows};
+pub use self::control::RolledBack;
 pub(crate) use self::lease::Lease;
 use self::lease::Leases;
 use crate::config::{Durability, WhenFull};
@@ -68,7 +70,19 @@ struct ShardState {
     last_save: Option<Instant>,
     /// Saves up to this position do not wait for the policy's pause.
     save_to: u64,
+    /// Nobody learns or saves.
+    paused: bool,
+    /// Positions before a rollback mean nothing after it.
+    rollbacks: u64,
     stopped: Option<Stopped>,
+}
+
+/// A place in a user's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) tokens: u64,
+    /// How often the memory had been rolled back.
+    rollbacks: u64,
 }
 
 /// A snapshot as a place in the stream.
@@ -142,14 +156,28 @@ impl Shard {
                 durable: mark,
                 last_save: None,
                 save_to: 0,
+                paused: false,
+                rollbacks: 0,
                 stopped: None,
             }),
             changed: Condvar::new(),
         }
     }
 
-    pub(crate) fn accepted(&self) -> u64 {
+    /// Tokens handed over, for a reader: takes no lock.
+    pub(crate) fn accepted_tokens(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// The end of what was handed over.
+    pub(crate) fn accepted(&self) -> Position {
+        self.lock().accepted()
+    }
+
+    /// Whether everything before `position` is visible, or durable.
+    pub(crate) fn has_reached(&self, position: Position, watermark: Watermark) -> bool {
+        let state = self.lock();
+        state.rollbacks == position.rollbacks && state.mark(watermark).tokens >= position.tokens
     }
 
     pub(crate) fn skipped(&self) -> &[String] {
@@ -173,7 +201,7 @@ impl Shard {
         (key_dim, value_dim): (usize, usize),
         bounds: &Bounds,
         wake: impl Fn(),
-    ) -> Result<u64, RuntimeError> {
+    ) -> Result<Position, RuntimeError> {
         let tokens = rows.keys.len() / key_dim;
         let _turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
@@ -200,10 +228,11 @@ impl Shard {
             let accepted = state.chunker.accepted();
             self.accepted.store(accepted, Ordering::Relaxed);
             start = end;
+            let position = state.accepted();
             drop(state);
             wake();
             if start == tokens {
-                return Ok(accepted);
+                return Ok(position);
             }
             state = self.lock();
             while state.stopped.is_none() && state.chunker.waiting() >= bounds.queue_tokens {
@@ -266,7 +295,7 @@ impl Shard {
         // asked for a turn of its own.
         let is_due = state.due(bounds.durability.pause(), now) <= now;
         let failed = state.stopped.as_ref().is_some_and(Stopped::is_failure);
-        if state.saving || failed || !is_due {
+        if state.saving || state.paused || failed || !is_due {
             return None;
         }
         let snapshot = state.unsaved.pop_front()?;
@@ -310,28 +339,31 @@ impl Shard {
 
     /// Lets everything before `position` be learned and saved without waiting for a whole
     /// chunk or for the policy's pause. `true` when something waits to be saved.
-    pub(crate) fn hurry(&self, position: u64) -> bool {
+    pub(crate) fn hurry(&self, position: Position) -> bool {
         let mut state = self.lock();
-        state.chunker.flush_to(position);
-        state.save_to = state.save_to.max(position);
+        if state.rollbacks != position.rollbacks {
+            return false;
+        }
+        state.chunker.flush_to(position.tokens);
+        state.save_to = state.save_to.max(position.tokens);
         !state.unsaved.is_empty()
     }
 
     /// Waits until `position` is learned, or also saved.
     pub(crate) fn wait(
         &self,
-        position: u64,
+        position: Position,
         until: Watermark,
         deadline: Option<Instant>,
     ) -> Result<(), RuntimeError> {
         let started = Instant::now();
         let mut state = self.lock();
         loop {
-            let reached = match until {
-                Watermark::Visible => state.visible.tokens,
-                Watermark::Durable => state.durable.tokens,
-            };
-            if reached >= position {
+            let reached = state.mark(until).tokens;
+            if state.rollbacks != position.rollbacks {
+                return Err(RuntimeError::RolledBack);
+            }
+            if reached >= position.tokens {
                 return Ok(());
             }
             if let Some(stopped @ Stopped::Failed(_)) = &state.stopped {
@@ -380,10 +412,27 @@ impl Shard {
 }
 
 impl ShardState {
+    fn accepted(&self) -> Position {
+        Position {
+            tokens: self.chunker.accepted(),
+            rollbacks: self.rollbacks,
+        }
+    }
+
+    fn mark(&self, watermark: Watermark) -> Mark {
+        match watermark {
+            Watermark::Visible => self.visible,
+            Watermark::Durable => self.durable,
+        }
+    }
+
     fn may_learn(&self, bounds: &Bounds) -> bool {
         let unsaved = self.visible.version.saturating_sub(self.durable.version);
         let failed = self.stopped.as_ref().is_some_and(Stopped::is_failure);
-        !failed && unsaved < bounds.durability.max_unsaved() && self.chunker.ready() > 0
+        !failed
+            && !self.paused
+            && unsaved < bounds.durability.max_unsaved()
+            && self.chunker.ready() > 0
     }
 
     /// When the next save may begin.

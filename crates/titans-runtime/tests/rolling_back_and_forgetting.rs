@@ -1,0 +1,150 @@
+//! A rollback restores what was pinned, bit for bit, and goes on from there; forgetting
+//! leaves nothing in memory or on disk.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, newest_image, only_memory, open};
+use titans_runtime::{Erasure, Rows, RuntimeError};
+
+#[test]
+fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(6 * CHUNK, 1);
+    let _ = stream.observe(&memory, 0..2 * CHUNK + 3).unwrap();
+    memory.pin().unwrap();
+    let pinned = newest_image(&only_memory(root.path()), memory.shard());
+    let known = stream.recall(&memory);
+
+    let ticket = stream.observe(&memory, 2 * CHUNK + 3..6 * CHUNK).unwrap();
+    ticket.wait().unwrap();
+    assert!(stream.recall(&memory) != known);
+    let rolled_back = memory.roll_back().unwrap();
+    assert_eq!(rolled_back.tokens, 2 * CHUNK as u64 + 3);
+    assert_eq!(rolled_back.tokens_dropped, 4 * CHUNK as u64 - 3);
+    assert!(stream.recall(&memory) == known);
+    assert!(matches!(ticket.wait(), Err(RuntimeError::RolledBack)));
+    assert!(!ticket.is_visible());
+
+    let mut restored = newest_image(&only_memory(root.path()), memory.shard());
+    assert!(restored.rolled_back_from.take().is_some());
+    assert!(restored == pinned);
+
+    // The same tokens again give what never rolling back gives.
+    let _ = stream.observe(&memory, 2 * CHUNK + 3..6 * CHUNK).unwrap();
+    memory.flush().unwrap();
+    let alone = tempfile::tempdir().unwrap();
+    let other = open(alone.path());
+    let never = other.user("alice").unwrap();
+    let _ = stream.observe(&never, 0..2 * CHUNK + 3).unwrap();
+    never.flush().unwrap();
+    let _ = stream.observe(&never, 2 * CHUNK + 3..6 * CHUNK).unwrap();
+    never.flush().unwrap();
+    assert!(stream.recall(&memory) == stream.recall(&never));
+}
+
+#[test]
+fn a_rollback_while_learning_drops_what_waits_and_readers_never_go_back() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(4 * CHUNK, 2);
+    let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+    memory.pin().unwrap();
+    let mut newest = 0;
+    for _ in 0..20 {
+        let _ = stream.observe(&memory, CHUNK..4 * CHUNK).unwrap();
+        let rolled_back = memory.roll_back().unwrap();
+        assert_eq!(rolled_back.tokens, CHUNK as u64);
+        let mut recalled = vec![0.0; VALUE_DIM];
+        let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+        let info = memory.recall_into(query, &mut recalled).unwrap();
+        assert!(info.version > newest);
+        assert_eq!(info.lag, 0);
+        newest = info.version;
+    }
+}
+
+#[test]
+fn a_memory_that_failed_learns_again_after_a_rollback() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(CHUNK, 3);
+    let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+    memory.pin().unwrap();
+    let (key, value) = ([1.0; KEY_DIM], [f32::MAX; VALUE_DIM]);
+    let ticket = memory
+        .observe(Rows::f32(&key, 1, KEY_DIM), Rows::f32(&value, 1, VALUE_DIM))
+        .unwrap();
+    assert!(matches!(ticket.wait(), Err(RuntimeError::Failed { .. })));
+    memory.roll_back().unwrap();
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+    assert_eq!(memory.progress().durable, 2 * CHUNK as u64);
+}
+
+#[test]
+fn without_a_pin_a_rollback_is_refused_and_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(CHUNK, 4);
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+    let before = stream.recall(&memory);
+    assert!(memory.roll_back().is_err());
+    assert!(stream.recall(&memory) == before);
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+}
+
+/// Every file below `dir`.
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+#[test]
+fn a_forgotten_user_is_gone_from_memory_and_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let bob = runtime.user("bob").unwrap();
+    let stream = Stream::new(3 * CHUNK, 5);
+    let _ = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+    memory.pin().unwrap();
+    stream.observe(&bob, 0..CHUNK).unwrap().wait().unwrap();
+    let ticket = stream.observe(&memory, 2 * CHUNK..3 * CHUNK).unwrap();
+
+    let receipt = runtime.forget_user("alice").unwrap().unwrap();
+    assert_eq!(receipt.erasure, Erasure::Unlinked);
+    assert!(receipt.generations >= 2, "{receipt:?}");
+    assert!(ticket.wait().is_err() || ticket.is_durable());
+    assert!(stream.recall(&memory).iter().all(|x| *x == 0.0));
+    assert!(stream.observe(&memory, 0..1).is_err());
+    assert!(runtime.user("alice").is_err());
+    let left: Vec<_> = files(&root.path().join("users"))
+        .into_iter()
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e == "titanmem" || e == "titanlog")
+        })
+        .collect();
+    assert_eq!(left.len(), 1, "bob's only: {left:?}");
+
+    assert!(stream.recall(&bob).iter().any(|x| *x != 0.0));
+    assert!(runtime.forget_user("nobody").unwrap().is_none());
+    drop((memory, bob, ticket));
+    drop(runtime);
+    assert!(open(root.path()).user("alice").is_err());
+}
