@@ -3,8 +3,9 @@
 
 pub use titans_core::{ComputeDevice as Device, ConfigError, MemoryConfig, MirasConfig, Preset};
 pub use titans_runtime::{
-    CloseReport, Durability, Latency, Progress, RecallInfo, Rows, Runtime, RuntimeConfig,
-    RuntimeError, ShardId, Stats, Ticket, UserMemory, UserReport, WhenFull,
+    Alert, AlertKind, AlertSink, Alerts, CloseReport, Durability, ForgetReceipt, Latency, Progress,
+    RecallInfo, RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, Ticket,
+    UserMemory, UserReport, WhenFull,
 };
 pub use titans_store::{StoreConfig, StoreError};
 

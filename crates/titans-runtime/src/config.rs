@@ -5,6 +5,7 @@ use std::time::Duration;
 use titans_core::{ComputeDevice, ConfigError, MemoryConfig, Preset};
 use titans_store::StoreConfig;
 
+use crate::alert::Alerts;
 use crate::error::RuntimeError;
 
 /// How a runtime learns, publishes and saves. Every field has a default.
@@ -33,6 +34,8 @@ pub struct RuntimeConfig {
     pub savers: usize,
     /// How files are kept.
     pub store: StoreConfig,
+    /// Who is told when something is lost or fails. Default: the log and the metrics.
+    pub alerts: Alerts,
 }
 
 /// What `observe` does when the queue of a user is full.
@@ -79,6 +82,7 @@ impl Default for RuntimeConfig {
             learners: 1,
             savers: 1,
             store: StoreConfig::default(),
+            alerts: Alerts::default(),
         }
     }
 }

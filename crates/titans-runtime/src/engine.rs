@@ -10,6 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use titans_core::NeuralMemory;
 use titans_store::ForgetReceipt;
 
+use crate::alert::AlertKind;
 use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
@@ -88,7 +89,11 @@ impl Engine {
         self.savers.push(shard, Instant::now());
         self.wake_learner(shard);
         if let Ok(rolled_back) = &outcome {
-            tracing::warn!(shard = %shard.id, ?rolled_back, "memory was rolled back");
+            let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
+            let message = format!("rolled back to {tokens} tokens as generation {generation}");
+            self.config
+                .alerts
+                .raise(shard.id, AlertKind::RolledBack, message);
         }
         outcome
     }
@@ -228,8 +233,10 @@ impl Engine {
 
     fn fail(&self, shard: &Shard, step: &str, reason: String) {
         let reason = format!("{step} failed: {reason}");
-        tracing::error!(shard = %shard.id, %reason, "memory is read-only");
-        shard.fail(reason.into());
+        shard.fail(reason.as_str().into());
+        self.config
+            .alerts
+            .raise(shard.id, AlertKind::Failed, reason);
     }
 }
 

@@ -17,6 +17,10 @@
 //! - A failure, a panic included, makes one user's memory read-only and leaves the others
 //!   alone.
 //!
+//! Metrics go through the `metrics` facade, for whatever recorder the program installs:
+//! `titanmem_{learn,publish,save}_seconds`, `titanmem_{alerts,evictions}_total`,
+//! `titanmem_resident_users`. No user id is in a label; traces name shards by their hash.
+//!
 //! ```
 //! use titans_runtime::{Rows, Runtime, RuntimeConfig};
 //!
@@ -40,6 +44,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod alert;
 mod checkpoint;
 mod config;
 mod engine;
@@ -56,6 +61,7 @@ mod table;
 mod ticket;
 mod user;
 
+pub use alert::{Alert, AlertKind, AlertSink, Alerts};
 pub use config::{Durability, RuntimeConfig, WhenFull};
 pub use error::RuntimeError;
 pub use memory::{RecallInfo, UserMemory};

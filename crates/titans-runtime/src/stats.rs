@@ -10,26 +10,41 @@ const LONGEST: u64 = 600_000_000_000;
 
 /// Durations of one kind of step.
 #[derive(Debug)]
-pub(crate) struct Timer(Mutex<Histogram<u64>>);
+pub(crate) struct Timer {
+    /// Name of the metric.
+    metric: &'static str,
+    histogram: Mutex<Histogram<u64>>,
+}
 
 impl Timer {
-    fn new() -> Self {
+    fn new(metric: &'static str) -> Self {
         let histogram = Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order");
-        Self(Mutex::new(histogram))
+        Self {
+            metric,
+            histogram: Mutex::new(histogram),
+        }
     }
 
     /// Runs `step` and records how long it took.
     pub(crate) fn time<T>(&self, step: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let outcome = step();
-        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = started.elapsed();
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        metrics::histogram!(self.metric).record(elapsed);
+        let mut histogram = self
+            .histogram
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         histogram.saturating_record(nanos);
         outcome
     }
 
     fn latency(&self) -> Latency {
-        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let histogram = self
+            .histogram
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
         Latency {
             count: histogram.len(),
@@ -52,9 +67,9 @@ pub(crate) struct Timers {
 impl Timers {
     pub(crate) fn new() -> Self {
         Self {
-            learn: Timer::new(),
-            publish: Timer::new(),
-            save: Timer::new(),
+            learn: Timer::new("titanmem_learn_seconds"),
+            publish: Timer::new("titanmem_publish_seconds"),
+            save: Timer::new("titanmem_save_seconds"),
         }
     }
 

@@ -71,7 +71,10 @@ impl ShardTable {
         // The place is taken: the slot counts from here on.
         drop(admission);
         match open() {
-            Ok(opened) => Ok(Lease::new(shard.insert(Arc::new(opened)))),
+            Ok(opened) => {
+                metrics::gauge!("titanmem_resident_users").set(self.len() as f64);
+                Ok(Lease::new(shard.insert(Arc::new(opened))))
+            }
             Err(error) => {
                 self.remove(id);
                 Err(error)
@@ -161,6 +164,7 @@ impl ShardTable {
         shard.close_files();
         *resident = None;
         self.remove(shard.id);
+        metrics::counter!("titanmem_evictions_total").increment(1);
     }
 
     /// Takes a slot out of the map. The caller holds the slot's own lock, so whoever waits

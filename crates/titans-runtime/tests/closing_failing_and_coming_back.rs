@@ -5,10 +5,13 @@
 mod common;
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
-use titans_runtime::{Durability, Rows, Runtime, RuntimeError};
+use titans_runtime::{
+    Alert, AlertKind, AlertSink, Alerts, Durability, Rows, Runtime, RuntimeError,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -219,4 +222,42 @@ fn impossible_settings_are_named() {
     fs::write(&file, "").unwrap();
     let error = Runtime::open(&file, config()).unwrap_err();
     assert!(error.to_string().contains("cannot create"), "{error}");
+}
+
+/// Collects alerts.
+#[derive(Default)]
+struct Collected(Mutex<Vec<Alert>>);
+
+impl AlertSink for Collected {
+    fn alert(&self, alert: &Alert) {
+        self.0.lock().unwrap().push(alert.clone());
+    }
+}
+
+#[test]
+fn whoever_asked_is_told_what_was_lost_and_what_failed() {
+    let root = tempfile::tempdir().unwrap();
+    let collected = Arc::new(Collected::default());
+    let mut config = config();
+    config.alerts = Alerts::to(collected.clone());
+    let stream = Stream::new(CHUNK, 8);
+    let runtime = Runtime::open(root.path(), config.clone()).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+    drop(memory);
+    runtime.close(SOON);
+    let file = only_memory(root.path()).join("g-00000000000000000001.titanmem");
+    fs::write(&file, "no memory").unwrap();
+
+    let runtime = Runtime::open(root.path(), config).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    fs::remove_dir_all(only_memory(root.path())).unwrap();
+    let ticket = stream.observe(&memory, 0..CHUNK).unwrap();
+    ticket.wait().unwrap_err();
+    runtime.close(SOON);
+    let alerts = collected.0.lock().unwrap();
+    let kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+    assert_eq!(kinds, [AlertKind::DamagedFile, AlertKind::Failed]);
+    assert!(alerts.iter().all(|alert| alert.shard == memory.shard()));
+    assert!(alerts[0].message.contains("generation 1 is damaged"));
 }

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use titans_store::{MemoryStore, ShardId};
 
 use super::{Chunker, Shard};
+use crate::alert::AlertKind;
 use crate::checkpoint::empty_snapshot;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
@@ -24,7 +25,8 @@ impl Shard {
         }
         let skipped: Vec<String> = recovery.skipped.iter().map(ToString::to_string).collect();
         for line in &skipped {
-            tracing::warn!(shard = %id, "{line}");
+            let message = line.clone();
+            config.alerts.raise(id, AlertKind::DamagedFile, message);
         }
         let snapshot = match recovery.image {
             None => empty_snapshot(&engine.memory, id),

@@ -1,0 +1,85 @@
+//! Telling a person.
+
+use std::fmt;
+use std::sync::Arc;
+
+use titans_store::ShardId;
+
+/// Something that a person should know. Each is also a `tracing` event and a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Alert {
+    /// The memory, by its name on disk: no user id leaves the runtime.
+    pub shard: ShardId,
+    /// What happened.
+    pub kind: AlertKind,
+    /// The details, in one line.
+    pub message: String,
+}
+
+/// What happened to a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AlertKind {
+    /// Learning or saving failed: the memory is read-only until it is rolled back.
+    Failed,
+    /// A damaged file was passed over: something was lost.
+    DamagedFile,
+    /// The memory went back to its last known good generation.
+    RolledBack,
+}
+
+impl AlertKind {
+    /// The word for metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::DamagedFile => "damaged_file",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+}
+
+/// Where alerts go. Called on a thread of the runtime or of the caller, so it should return
+/// soon; a panic in it is a panic of that thread.
+pub trait AlertSink: Send + Sync {
+    /// Takes one alert.
+    fn alert(&self, alert: &Alert);
+}
+
+/// The sink of a configuration, or none.
+#[derive(Clone, Default)]
+pub struct Alerts(Option<Arc<dyn AlertSink>>);
+
+impl Alerts {
+    /// Alerts go to `sink`, beside the log and the metrics.
+    pub fn to(sink: Arc<dyn AlertSink>) -> Self {
+        Self(Some(sink))
+    }
+
+    pub(crate) fn raise(&self, shard: ShardId, kind: AlertKind, message: String) {
+        metrics::counter!("titanmem_alerts_total", "kind" => kind.name()).increment(1);
+        match kind {
+            AlertKind::Failed => tracing::error!(%shard, kind = kind.name(), "{message}"),
+            AlertKind::DamagedFile | AlertKind::RolledBack => {
+                tracing::warn!(%shard, kind = kind.name(), "{message}");
+            }
+        }
+        if let Some(sink) = &self.0 {
+            sink.alert(&Alert {
+                shard,
+                kind,
+                message,
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Alerts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Some(_) => "Alerts(sink)",
+            None => "Alerts(log)",
+        })
+    }
+}
