@@ -2,6 +2,10 @@
 
 use std::cmp::Ordering;
 
+use pulp::{Simd, WithSimd};
+
+use super::expansion::vectorised;
+
 /// Entries sampled to guess a threshold that few others pass.
 const SAMPLES: usize = 256;
 
@@ -38,11 +42,41 @@ pub fn top_k_into(values: &[f32], k: usize, selected: &mut Vec<(u32, f32)>) {
     selected.sort_unstable_by_key(|(index, _)| *index);
 }
 
+/// Values that are compared at once before any is looked at.
+const GROUP: usize = 32;
+
 fn collect_from(values: &[f32], threshold: f32, selected: &mut Vec<(u32, f32)>) {
-    for (index, &value) in values.iter().enumerate() {
+    vectorised(Collect {
+        values,
+        threshold,
+        selected,
+    });
+}
+
+struct Collect<'a> {
+    values: &'a [f32],
+    threshold: f32,
+    selected: &'a mut Vec<(u32, f32)>,
+}
+
+impl WithSimd for Collect<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
         // A NaN passes: it must not make the row come up short.
-        if value >= threshold || value.is_nan() {
-            selected.push((index as u32, value));
+        let passes = |value: f32| (value >= self.threshold) | value.is_nan();
+        for (group_idx, group) in self.values.chunks(GROUP).enumerate() {
+            let any = group.iter().fold(false, |any, &value| any | passes(value));
+            if !any {
+                continue;
+            }
+            for (offset, &value) in group.iter().enumerate() {
+                if passes(value) {
+                    let index = (group_idx * GROUP + offset) as u32;
+                    self.selected.push((index, value));
+                }
+            }
         }
     }
 }
