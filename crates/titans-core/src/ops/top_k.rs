@@ -42,9 +42,6 @@ pub fn top_k_into(values: &[f32], k: usize, selected: &mut Vec<(u32, f32)>) {
     selected.sort_unstable_by_key(|(index, _)| *index);
 }
 
-/// Values that are compared at once before any is looked at.
-const GROUP: usize = 32;
-
 fn collect_from(values: &[f32], threshold: f32, selected: &mut Vec<(u32, f32)>) {
     vectorised(Collect {
         values,
@@ -63,19 +60,28 @@ impl WithSimd for Collect<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         // A NaN passes: it must not make the row come up short.
-        let passes = |value: f32| (value >= self.threshold) | value.is_nan();
-        for (group_idx, group) in self.values.chunks(GROUP).enumerate() {
-            let any = group.iter().fold(false, |any, &value| any | passes(value));
-            if !any {
+        let threshold = simd.splat_f32s(self.threshold);
+        let passes = |value: f32| value >= self.threshold || value.is_nan();
+        let (vectors, rest) = S::as_simd_f32s(self.values);
+        for (group_idx, &vector) in vectors.iter().enumerate() {
+            let fails = simd.less_than_f32s(vector, threshold);
+            if simd.first_true_m32s(simd.not_m32s(fails)) == S::F32_LANES {
                 continue;
             }
+            let start = group_idx * S::F32_LANES;
+            let group = &self.values[start..start + S::F32_LANES];
             for (offset, &value) in group.iter().enumerate() {
                 if passes(value) {
-                    let index = (group_idx * GROUP + offset) as u32;
-                    self.selected.push((index, value));
+                    self.selected.push(((start + offset) as u32, value));
                 }
+            }
+        }
+        let start = self.values.len() - rest.len();
+        for (offset, &value) in rest.iter().enumerate() {
+            if passes(value) {
+                self.selected.push(((start + offset) as u32, value));
             }
         }
     }
