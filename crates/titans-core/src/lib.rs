@@ -5,9 +5,9 @@
 //! [`read`](NeuralMemory::read) recalls. What the memory is and how it learns are four
 //! choices ([`MirasConfig`]), bundled under names by [`Preset`].
 //!
-//! This crate knows tensors and nothing else: no files, no threads, no clock, and no
-//! randomness without a seed. Building a memory can fail with [`ConfigError`]; reading and
-//! writing cannot.
+//! This crate knows tensors and nothing else: no files, no clock, no randomness without a
+//! seed, and no threads beyond the pool that Burn computes on. Building a memory can fail
+//! with [`ConfigError`], and a write with [`InputError`] when a number is not finite.
 //!
 //! | symbol in the papers | here |
 //! | --- | --- |
@@ -41,4 +41,6 @@ pub use miras::{
     NewtonSchulz, NewtonSchulzSchedule, NoRetention, NormalisedStep, Params, Preset, RetentionGate,
     RetentionTarget, RowNorm, SparseChannelMlp, SurpriseSigmoid, SwiGluMlp, Wrap,
 };
-pub use ops::{ActiveChannels, HostOps, MemoryOps, TensorOps, WriteRule, Written, top_k_into};
+pub use ops::{
+    ActiveChannels, Expansion, HostOps, MemoryOps, TensorOps, WriteRule, Written, top_k_into,
+};

@@ -33,7 +33,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::error::{ConfigError, InputError, StateError};
 use crate::miras::{MemoryArchitecture, Start, StaticMaps};
-use crate::ops::{HostOps, MemoryOps, host_floats};
+use crate::ops::{Expansion, HostOps, MemoryOps, host_floats};
 use learned::Learned;
 use pass::Pass;
 use rows::RowMemory;
@@ -117,7 +117,7 @@ impl NeuralMemory {
             device: device.clone(),
             rows: config
                 .is_row_memory()
-                .then(|| RowMemory::new(config, expansion.clone(), ops)),
+                .then(|| RowMemory::new(config, expansion.clone().map(Expansion::new), ops)),
             expansion,
         })
     }
@@ -549,7 +549,8 @@ impl NeuralMemory {
     fn lift(&self, keys: Tensor<3>) -> Tensor<3> {
         match (&self.expansion, self.config().miras.architecture) {
             (Some(expansion), MemoryArchitecture::SparseChannelMlp(mlp)) => {
-                mlp.features(keys, expansion.clone())
+                let expansion = expansion.clone().cast(keys.dtype());
+                mlp.features(keys, expansion)
             }
             _ => keys,
         }

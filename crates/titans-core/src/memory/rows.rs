@@ -10,19 +10,13 @@ use super::state::{MemoryState, SMOOTHED_SURPRISE, StateRole, WriteReport};
 use super::state_delta::{SparseDelta, StateDelta};
 use crate::error::InputError;
 use crate::miras::{AttentionalBias, MemoryArchitecture};
-use crate::ops::{ActiveChannels, MemoryOps, WriteRule, host_floats};
-
-/// Tokens whose activations exist at once.
-///
-/// At 8192 channels a block is 4 MB: wide enough for the matrix product to run at speed,
-/// small enough to stay near the cache. The numbers do not depend on it.
-const BLOCK: usize = 128;
+use crate::ops::{ActiveChannels, Expansion, MemoryOps, WriteRule, host_floats};
 
 /// Row operations and what they need of the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct RowMemory {
     config: MemoryConfig,
-    expansion: Option<Tensor<2>>,
+    expansion: Option<Expansion>,
     ops: Arc<dyn MemoryOps>,
     rule: WriteRule,
 }
@@ -30,7 +24,7 @@ pub(super) struct RowMemory {
 impl RowMemory {
     pub(super) fn new(
         config: MemoryConfig,
-        expansion: Option<Tensor<2>>,
+        expansion: Option<Expansion>,
         ops: Arc<dyn MemoryOps>,
     ) -> Self {
         let miras = &config.miras;
@@ -125,25 +119,12 @@ impl RowMemory {
     }
 
     fn active_channels(&self, keys: Tensor<2>) -> ActiveChannels {
-        let [tokens, _] = keys.dims();
         let (Some(expansion), MemoryArchitecture::SparseChannelMlp(mlp)) =
             (&self.expansion, self.config.miras.architecture)
         else {
             return every_row(keys);
         };
-        let mut indices = Vec::new();
-        let mut features = Vec::new();
-        for start in (0..tokens).step_by(BLOCK) {
-            let block = keys.clone().narrow(0, start, BLOCK.min(tokens - start));
-            let activations = block.matmul(expansion.clone());
-            let active = self.ops.activate(activations, mlp.active_channels);
-            indices.push(active.indices);
-            features.push(active.features);
-        }
-        ActiveChannels {
-            indices: Tensor::cat(indices, 0),
-            features: Tensor::cat(features, 0),
-        }
+        self.ops.activate(keys, expansion, mlp.active_channels)
     }
 }
 

@@ -4,10 +4,12 @@
 //! [`HostOps`] is what runs by default. A GPU crate adds its own [`MemoryOps`]; a test
 //! holds every implementation against the reference.
 
+mod expansion;
 mod host;
 mod tensor;
 mod top_k;
 
+pub use expansion::Expansion;
 pub use host::HostOps;
 pub use tensor::TensorOps;
 pub use top_k::top_k_into;
@@ -88,12 +90,13 @@ pub(crate) fn relative(error: f32, value: f32) -> f32 {
 ///
 /// Object-safe, so that a memory holds `Arc<dyn MemoryOps>` and a device picks its own.
 pub trait MemoryOps: Debug + Send + Sync {
-    /// Keeps the `active` largest activations of each token, ties by index, rectified and
-    /// scaled to unit energy.
+    /// Keeps the `active` largest activations `key @ expansion` of each token, ties by
+    /// index, rectified and scaled to unit energy. The bits of a token do not depend on
+    /// the tokens beside it.
     ///
     /// # Shapes
-    /// - `activations`: `[tokens, channels]`
-    fn activate(&self, activations: Tensor<2>, active: usize) -> ActiveChannels;
+    /// - `keys`: `[tokens, key_dim]`
+    fn activate(&self, keys: Tensor<2>, expansion: &Expansion, active: usize) -> ActiveChannels;
 
     /// `prediction = features @ weights` over the active channels.
     ///

@@ -5,14 +5,15 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::host::{gather_rows, host_channels, host_floats};
 use super::top_k::larger_first;
-use super::{ActiveChannels, MemoryOps, WriteRule, Written, relative};
+use super::{ActiveChannels, Expansion, MemoryOps, WriteRule, Written, relative};
 
 /// Operations as plain tensor expressions; slow, and obviously the equations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TensorOps;
 
 impl MemoryOps for TensorOps {
-    fn activate(&self, activations: Tensor<2>, active: usize) -> ActiveChannels {
+    fn activate(&self, keys: Tensor<2>, expansion: &Expansion, active: usize) -> ActiveChannels {
+        let activations = keys.matmul(expansion.tensor().clone());
         let [tokens, channels] = activations.dims();
         let device = activations.device();
 

@@ -2,6 +2,10 @@
 
 use std::cmp::Ordering;
 
+use pulp::{Simd, WithSimd};
+
+use super::expansion::vectorised;
+
 /// Entries sampled to guess a threshold that few others pass.
 const SAMPLES: usize = 256;
 
@@ -39,10 +43,46 @@ pub fn top_k_into(values: &[f32], k: usize, selected: &mut Vec<(u32, f32)>) {
 }
 
 fn collect_from(values: &[f32], threshold: f32, selected: &mut Vec<(u32, f32)>) {
-    for (index, &value) in values.iter().enumerate() {
+    vectorised(Collect {
+        values,
+        threshold,
+        selected,
+    });
+}
+
+struct Collect<'a> {
+    values: &'a [f32],
+    threshold: f32,
+    selected: &'a mut Vec<(u32, f32)>,
+}
+
+impl WithSimd for Collect<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
         // A NaN passes: it must not make the row come up short.
-        if value >= threshold || value.is_nan() {
-            selected.push((index as u32, value));
+        let threshold = simd.splat_f32s(self.threshold);
+        let passes = |value: f32| value >= self.threshold || value.is_nan();
+        let (vectors, rest) = S::as_simd_f32s(self.values);
+        for (group_idx, &vector) in vectors.iter().enumerate() {
+            let fails = simd.less_than_f32s(vector, threshold);
+            if simd.first_true_m32s(simd.not_m32s(fails)) == S::F32_LANES {
+                continue;
+            }
+            let start = group_idx * S::F32_LANES;
+            let group = &self.values[start..start + S::F32_LANES];
+            for (offset, &value) in group.iter().enumerate() {
+                if passes(value) {
+                    self.selected.push(((start + offset) as u32, value));
+                }
+            }
+        }
+        let start = self.values.len() - rest.len();
+        for (offset, &value) in rest.iter().enumerate() {
+            if passes(value) {
+                self.selected.push(((start + offset) as u32, value));
+            }
         }
     }
 }

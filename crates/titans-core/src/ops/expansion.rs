@@ -1,0 +1,178 @@
+//! The frozen expansion of a sparse memory, laid out for the host.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use pulp::{Simd, WithSimd};
+
+use super::host::host_floats;
+
+/// Channels that lie side by side for one key coordinate.
+const PANEL: usize = 32;
+/// Tokens whose sums are in registers at once: with two vectors of channels each, twelve
+/// of the sixteen registers of AVX2, and enough to hide the latency of a multiply-add.
+const TOKENS: usize = 6;
+
+/// `activations = key @ expansion`, with the bits of a token independent of its company.
+///
+/// A library's matrix product may add in another order for another number of rows. Then a
+/// stream cut in other places would activate, at a near tie, other channels. Here every
+/// activation is one chain of multiply-adds over the key's coordinates, in their order.
+#[derive(Clone, Debug)]
+pub struct Expansion {
+    tensor: Tensor<2>,
+    /// `[panel, key coordinate, channel in panel]`, the last panel filled up with zeros.
+    panels: Arc<[f32]>,
+}
+
+impl Expansion {
+    /// # Shapes
+    /// - `tensor`: `[key_dim, channels]`
+    pub fn new(tensor: Tensor<2>) -> Self {
+        let [key_dim, channels] = tensor.dims();
+        let rows = host_floats(tensor.clone());
+        let mut panels = vec![0.0; channels.div_ceil(PANEL) * key_dim * PANEL];
+        for (coordinate, row) in rows.chunks_exact(channels).enumerate() {
+            for (panel, part) in row.chunks(PANEL).enumerate() {
+                let start = (panel * key_dim + coordinate) * PANEL;
+                panels[start..start + part.len()].copy_from_slice(part);
+            }
+        }
+        Self {
+            tensor,
+            panels: panels.into(),
+        }
+    }
+
+    /// The same numbers on their device, `[key_dim, channels]`.
+    pub fn tensor(&self) -> &Tensor<2> {
+        &self.tensor
+    }
+
+    /// Width of the rows that [`activations_into`](Self::activations_into) writes: the
+    /// channels, filled up.
+    pub(super) fn padded_channels(&self) -> usize {
+        let [key_dim, _] = self.tensor.dims();
+        self.panels.len() / key_dim
+    }
+
+    /// The activations of some keys, a row of `padded_channels` for each.
+    pub(super) fn activations_into(&self, keys: &[f32], activations: &mut [f32]) {
+        let [key_dim, _] = self.tensor.dims();
+        vectorised(Product {
+            keys,
+            key_dim,
+            panels: &self.panels,
+            activations,
+            width: self.padded_channels(),
+        });
+    }
+}
+
+struct Product<'a> {
+    keys: &'a [f32],
+    key_dim: usize,
+    panels: &'a [f32],
+    activations: &'a mut [f32],
+    width: usize,
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let tokens = self.keys.len() / self.key_dim;
+        let pair = 2 * S::F32_LANES;
+        let panels = self.panels.chunks_exact(self.key_dim * PANEL);
+        for (panel_idx, panel) in panels.enumerate() {
+            for first in (0..tokens).step_by(TOKENS) {
+                let count = TOKENS.min(tokens - first);
+                // A short group computes its last token again.
+                let keys: [&[f32]; TOKENS] = std::array::from_fn(|token| {
+                    let token = first + token.min(count - 1);
+                    &self.keys[token * self.key_dim..][..self.key_dim]
+                });
+                for offset in (0..PANEL).step_by(pair) {
+                    let sums = sums(simd, &keys, panel, offset, self.key_dim);
+                    for (token, sums) in sums.iter().enumerate().take(count) {
+                        let start = (first + token) * self.width + panel_idx * PANEL + offset;
+                        let row = &mut self.activations[start..start + pair];
+                        let (vectors, _) = S::as_mut_simd_f32s(row);
+                        vectors.copy_from_slice(sums);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Two vectors of activations for each of a group of tokens.
+#[inline(always)]
+fn sums<S: Simd>(
+    simd: S,
+    keys: &[&[f32]; TOKENS],
+    panel: &[f32],
+    offset: usize,
+    key_dim: usize,
+) -> [[S::f32s; 2]; TOKENS] {
+    let mut sums = [[simd.splat_f32s(0.0); 2]; TOKENS];
+    for coordinate in 0..key_dim {
+        let start = coordinate * PANEL + offset;
+        let (weights, _) = S::as_simd_f32s(&panel[start..start + 2 * S::F32_LANES]);
+        for (key, sums) in keys.iter().zip(&mut sums) {
+            let key = simd.splat_f32s(key[coordinate]);
+            sums[0] = simd.mul_add_f32s(key, weights[0], sums[0]);
+            sums[1] = simd.mul_add_f32s(key, weights[1], sums[1]);
+        }
+    }
+    sums
+}
+
+/// Runs an operation with the widest vectors that this machine has.
+#[inline]
+pub(super) fn vectorised<Op: WithSimd>(operation: Op) -> Op::Output {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            return Simd::vectorize(simd, operation);
+        }
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return Simd::vectorize(simd, operation);
+        }
+    }
+    pulp::Arch::new().dispatch(operation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Distribution};
+
+    #[test]
+    fn equals_the_matrix_product_and_does_not_depend_on_the_company() {
+        let device = Device::flex();
+        device.seed(9);
+        for (tokens, key_dim, channels) in [(1, 1, 1), (13, 7, 33), (29, 64, 101)] {
+            let random = |rows, columns| -> Tensor<2> {
+                Tensor::random([rows, columns], Distribution::Normal(0.0, 1.0), &device)
+            };
+            let (keys, weights) = (random(tokens, key_dim), random(key_dim, channels));
+            let expected = host_floats(keys.clone().matmul(weights.clone()));
+            let expansion = Expansion::new(weights);
+            let width = expansion.padded_channels();
+            let keys = host_floats(keys);
+            let mut all = vec![f32::NAN; tokens * width];
+            expansion.activations_into(&keys, &mut all);
+            for (token, row) in all.chunks_exact(width).enumerate() {
+                let expected = &expected[token * channels..][..channels];
+                for (ours, theirs) in row.iter().zip(expected) {
+                    assert!((ours - theirs).abs() < 1e-4, "{ours} {theirs}");
+                }
+                let mut alone = vec![f32::NAN; width];
+                expansion.activations_into(&keys[token * key_dim..][..key_dim], &mut alone);
+                assert_eq!(row, alone);
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! How a stream is cut, with whom a memory is written, and whether it was saved on the way
+//! make no difference to a single bit.
+
+mod common;
+
+use burn::tensor::{Device, Tensor};
+use common::{bits, every_kind, memory, numbers, random};
+use titans_core::{Form, MemoryState, NeuralMemory, ReadTime, Reading, Tail, Tokens, WriteReport};
+
+/// Two full updates, one that is cut short, and a length that is prime.
+const TOKENS: usize = 17;
+
+fn rows(tensor: &Tensor<3>, memory: usize, from: usize, to: usize) -> Tensor<2> {
+    tensor
+        .clone()
+        .narrow(0, memory, 1)
+        .narrow(1, from, to - from)
+        .squeeze_dim(0)
+}
+
+/// Writes one memory of a batch in pieces of the given length.
+fn in_pieces(
+    memory: &NeuralMemory,
+    keys: &Tensor<3>,
+    values: &Tensor<3>,
+    index: usize,
+    piece: usize,
+) -> (MemoryState, Vec<f32>) {
+    let mut state = memory.initial_state();
+    let mut surprise = Vec::new();
+    for from in (0..TOKENS).step_by(piece) {
+        let to = TOKENS.min(from + piece);
+        let report = memory
+            .write(
+                &mut state,
+                rows(keys, index, from, to),
+                rows(values, index, from, to),
+            )
+            .expect("finite");
+        surprise.extend(report.surprise);
+    }
+    (state, surprise)
+}
+
+#[test]
+fn pieces_of_any_length_equal_the_whole() {
+    Device::flex().seed(1);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let (keys, values) = (random(1, TOKENS), random(1, TOKENS));
+        let (whole, whole_surprise) = in_pieces(&memory, &keys, &values, 0, TOKENS);
+        let update = config.update.update_size.max(2);
+        for piece in [1, 3, update - 1, update, update + 1] {
+            let (pieces, surprise) = in_pieces(&memory, &keys, &values, 0, piece);
+            assert_eq!(bits(&pieces), bits(&whole), "{what}, pieces of {piece}");
+            assert_eq!(surprise, whole_surprise, "{what}, pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn reads_beside_pieces_equal_reads_beside_the_whole() {
+    Device::flex().seed(2);
+    for (what, config) in every_kind() {
+        if config.update.update_size == 1 {
+            // The exact chunk of the delta rule depends on where pieces begin; the
+            // tolerance of that is in `chunkwise_equals_recurrent`.
+            continue;
+        }
+        let memory = memory(config);
+        let (keys, values, queries) = (random(2, TOKENS), random(2, TOKENS), random(2, TOKENS));
+        for when in [
+            ReadTime::UpdateStart,
+            ReadTime::Token,
+            ReadTime::FullUpdates,
+        ] {
+            let read = |piece: usize| {
+                let mut states = [memory.initial_state(), memory.initial_state()];
+                let mut reads = Vec::new();
+                for from in (0..TOKENS).step_by(piece) {
+                    let count = piece.min(TOKENS - from);
+                    let part = |rows: &Tensor<3>| rows.clone().narrow(1, from, count);
+                    let reading = Reading {
+                        queries: part(&queries),
+                        when,
+                    };
+                    let passed = memory
+                        .pass(
+                            &mut states,
+                            Tokens::new(part(&keys), part(&values)),
+                            Some(reading),
+                            Tail::Hold,
+                            Form::Chunkwise,
+                        )
+                        .expect("finite");
+                    reads.push(passed.retrieved.expect("there were queries"));
+                }
+                numbers(&Tensor::cat(reads, 1))
+            };
+            let whole = read(TOKENS);
+            for piece in [1, 4, 6] {
+                assert_eq!(read(piece), whole, "{what} {when:?}, pieces of {piece}");
+            }
+        }
+    }
+}
+
+#[test]
+fn many_memories_in_one_batch_are_each_as_if_alone() {
+    Device::flex().seed(3);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let (keys, values) = (random(5, TOKENS), random(5, TOKENS));
+        let mut together: Vec<MemoryState> = (0..5).map(|_| memory.initial_state()).collect();
+        let reports = memory
+            .write_batch(&mut together, keys.clone(), values.clone())
+            .expect("finite");
+        let queries = random(5, 3);
+        let answers = memory.read_batch(&together, queries.clone());
+        for (index, state) in together.iter().enumerate() {
+            let mut alone = memory.initial_state();
+            let report = memory
+                .write(
+                    &mut alone,
+                    rows(&keys, index, 0, TOKENS),
+                    rows(&values, index, 0, TOKENS),
+                )
+                .expect("finite");
+            assert_eq!(bits(state), bits(&alone), "{what}, memory {index}");
+            assert_eq!(reports[index], report, "{what}, memory {index}");
+            let answer = memory.read_batch(
+                std::slice::from_ref(&alone),
+                queries.clone().narrow(0, index, 1),
+            );
+            assert_eq!(
+                numbers(&answers.clone().narrow(0, index, 1)),
+                numbers(&answer),
+                "{what}, memory {index}"
+            );
+        }
+    }
+}
+
+#[test]
+fn memories_that_are_not_equally_far_are_written_all_the_same() {
+    Device::flex().seed(4);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let (keys, values) = (random(2, TOKENS), random(2, TOKENS));
+        let mut ahead = memory.initial_state();
+        memory
+            .write(&mut ahead, rows(&keys, 1, 0, 3), rows(&values, 1, 0, 3))
+            .expect("finite");
+        let mut alone = ahead.clone();
+        let mut together = [memory.initial_state(), ahead];
+        memory
+            .write_batch(&mut together, keys.clone(), values.clone())
+            .expect("finite");
+        memory
+            .write(
+                &mut alone,
+                rows(&keys, 1, 0, TOKENS),
+                rows(&values, 1, 0, TOKENS),
+            )
+            .expect("finite");
+        assert_eq!(bits(&together[1]), bits(&alone), "{what}");
+    }
+}
+
+#[test]
+fn a_saved_memory_goes_on_as_if_it_had_never_stopped() {
+    Device::flex().seed(5);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let (keys, values) = (random(1, TOKENS), random(1, TOKENS));
+        let (whole, _) = in_pieces(&memory, &keys, &values, 0, TOKENS);
+        for cut in [1, 7, 10, 16] {
+            let mut state = memory.initial_state();
+            memory
+                .write(&mut state, rows(&keys, 0, 0, cut), rows(&values, 0, 0, cut))
+                .expect("finite");
+            let host = state.to_host();
+            let mut back = memory.state_from_host(host.clone()).expect("its own state");
+            assert_eq!(back.to_host(), host, "{what}, saved after {cut}");
+            memory
+                .write(
+                    &mut back,
+                    rows(&keys, 0, cut, TOKENS),
+                    rows(&values, 0, cut, TOKENS),
+                )
+                .expect("finite");
+            assert_eq!(bits(&back), bits(&whole), "{what}, saved after {cut}");
+        }
+    }
+}
+
+#[test]
+fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
+    Device::flex().seed(6);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let mut state = memory.initial_state();
+        for count in [3, 1, 4, 9] {
+            let mut before = state.to_host();
+            let report = memory
+                .write(
+                    &mut state,
+                    random(1, count).squeeze_dim(0),
+                    random(1, count).squeeze_dim(0),
+                )
+                .expect("finite");
+            before.apply(&report.delta);
+            assert_eq!(before, state.to_host(), "{what}, {count} tokens");
+        }
+        let mut before = state.to_host();
+        let report: WriteReport = memory.finish_update(&mut state);
+        if report != WriteReport::default() {
+            before.apply(&report.delta);
+        }
+        assert_eq!(before, state.to_host(), "{what}, the unfinished update");
+        assert_eq!(state.tokens_pending(), 0, "{what}");
+    }
+}
