@@ -2,6 +2,8 @@
 
 mod chain;
 mod config;
+#[cfg(feature = "backup")]
+mod export;
 mod files;
 mod forget;
 mod generation;
@@ -15,6 +17,8 @@ use std::path::Path;
 
 use self::chain::State;
 pub use self::config::{DeltaCheck, NetworkFolders, SaveMode, StoreConfig};
+#[cfg(feature = "backup")]
+pub(crate) use self::export::{adopt_generation, export_generation};
 use self::files::{io_error, path_of};
 pub use self::forget::{Erasure, ForgetReceipt, forget};
 pub use self::generation::Generation;

@@ -148,8 +148,10 @@ pub struct FileVerdict {
     pub file_bytes: Option<u64>,
     /// For a journal, the generations of its whole records.
     pub records: Option<Vec<Generation>>,
-    /// What is wrong with it; `None` when it verifies. A journal whose last append was cut
-    /// short verifies: that record was never acknowledged.
+    /// For a journal, how its last append was cut short. That is what a crash leaves of a
+    /// record that was never acknowledged, and what damage to the very last record looks like.
+    pub torn: Option<StoreError>,
+    /// What is wrong with it; `None` when it verifies.
     pub problem: Option<StoreError>,
 }
 
@@ -206,6 +208,7 @@ fn file_verdict(storage: &dyn Storage, slot: Slot, access: Access<'_>) -> FileVe
         generation: slot.generation(),
         shard,
         records: None,
+        torn: None,
         problem,
     }
 }
@@ -223,6 +226,7 @@ fn journal_verdict(
         generation: name.base,
         shard: None,
         records: None,
+        torn: None,
         problem: None,
     };
     match Journal::read(storage, name, owner, access.limits) {
@@ -231,8 +235,10 @@ fn journal_verdict(
             let check = |record| delta::check(journal.payload(record), access);
             verdict.problem = records.iter().find_map(|record| check(record).err());
             verdict.records = Some(records.iter().map(|record| record.generation).collect());
-            if let Some(End::Damaged(error)) = journal.end.take() {
-                verdict.problem.get_or_insert(error);
+            match journal.end.take() {
+                Some(End::Damaged(error)) => drop(verdict.problem.get_or_insert(error)),
+                Some(End::Torn(error)) => verdict.torn = Some(error),
+                None => {}
             }
         }
         Err(error) => verdict.problem = Some(error),
