@@ -605,7 +605,8 @@ impl MemoryStore {
         for journal in expired.journals {
             let _ = storage.remove(&journal.file_name());
         }
-        for generation in expired.bases {
+        // The oldest first, so that a reader whose listing is old finds the newest of it.
+        for generation in expired.bases.into_iter().rev() {
             let _ = storage.remove(&generation.file_name());
         }
     }
