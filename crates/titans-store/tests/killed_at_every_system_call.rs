@@ -110,16 +110,70 @@ fn check(dir: &Path, acknowledged: Option<u64>, what: &str) {
     store.save(&image_at(found + 1)).unwrap();
 }
 
+/// Whether strace can do its work here; says so if not.
+fn can_trace() -> bool {
+    let traced = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .status();
+    let can = traced.is_ok_and(|status| status.success());
+    if !can {
+        println!("SKIPPED: strace is missing or may not trace");
+    }
+    can
+}
+
+/// The child behind strace, which meddles with the `n`-th `call` of each thread.
+fn run_meddled(dir: &Path, call: &str, how: &str, n: usize) -> (Option<u64>, bool) {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"].map(str::to_owned);
+    let inject = [
+        format!("trace={call}"),
+        "-e".to_owned(),
+        format!("inject={call}:{how}:when={n}"),
+    ];
+    run_child(dir, &[&strace[..], &inject].concat(), None)
+}
+
+#[test]
+fn a_system_call_that_fails_costs_one_save_at_most() {
+    if !can_trace() {
+        return;
+    }
+    let failures = [
+        ("fallocate", "error=ENOSPC"),
+        ("write", "error=EINTR"),
+        ("fsync", "error=EIO"),
+        ("fdatasync", "error=EIO"),
+        ("renameat2", "error=EIO"),
+        ("unlinkat", "error=EIO"),
+        ("linkat", "error=EIO"),
+    ];
+    let (mut runs, mut survived) = (0, 0);
+    for mode in ["snapshot", "journal"] {
+        for (call, how) in failures {
+            for n in 1..=8 {
+                let root = tempfile::tempdir().unwrap();
+                let dir = root.path().join(mode);
+                let (acknowledged, died) = run_meddled(&dir, call, how, n);
+                check(&dir, acknowledged, &format!("{mode}: {call} {how} {n}"));
+                runs += 1;
+                survived += usize::from(!died);
+                // A retry with a new file, or a file that waits to be removed.
+                if matches!(call, "fallocate" | "fdatasync" | "unlinkat") {
+                    assert_eq!(
+                        (acknowledged, died),
+                        (Some(SAVES), false),
+                        "{mode}: {call} {n}"
+                    );
+                }
+            }
+        }
+    }
+    println!("{runs} failed system calls, {survived} of them went unnoticed by the caller");
+}
+
 #[test]
 fn killed_at_every_system_call() {
-    let has_strace = Command::new("strace").arg("-V").output();
-    let can_trace = has_strace.is_ok_and(|output| output.status.success())
-        && Command::new("strace")
-            .args(["-qq", "-o", "/dev/null", "true"])
-            .status()
-            .is_ok_and(|status| status.success());
-    if !can_trace {
-        println!("SKIPPED: strace is missing or may not trace");
+    if !can_trace() {
         return;
     }
     let mut calls = vec![
@@ -147,14 +201,7 @@ fn killed_at_every_system_call() {
             for n in 1.. {
                 let root = tempfile::tempdir().unwrap();
                 let dir = root.path().join(mode);
-                let strace = ["strace", "-f", "-qq", "-o", "/dev/null"].map(str::to_owned);
-                let inject = [
-                    "-e".to_owned(),
-                    format!("trace={call}"),
-                    "-e".to_owned(),
-                    format!("inject={call}:signal=SIGKILL:when={n}"),
-                ];
-                let (acknowledged, died) = run_child(&dir, &[&strace[..], &inject].concat(), None);
+                let (acknowledged, died) = run_meddled(&dir, call, "signal=SIGKILL", n);
                 if !died {
                     assert_eq!(acknowledged, Some(SAVES), "{mode} {call}");
                     break;
