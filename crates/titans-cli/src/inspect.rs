@@ -5,18 +5,21 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use titans_store::{ChoiceRecord, FileSummary, Limits, SectionSummary};
+use titans_store::{
+    ChoiceRecord, FileSummary, Limits, Precision, SectionSummary, UserKey, decode_with,
+    inspect_with,
+};
 
 use crate::{Format, Outcome, to_json};
 
-pub(crate) fn run(path: &Path, format: Format) -> Outcome {
+pub(crate) fn run(path: &Path, key: Option<&UserKey>, format: Format) -> Outcome {
     let limits = Limits::default();
     let bytes = match read(path, &limits) {
         Ok(bytes) => bytes,
         Err(error) => return Outcome::error(format!("cannot read {}: {error}", path.display())),
     };
     let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let summary = match titans_store::inspect(&bytes) {
+    let summary = match inspect_with(&bytes, key) {
         Ok(summary) => summary,
         Err(error) => return Outcome::error(in_file(&error)),
     };
@@ -28,7 +31,7 @@ pub(crate) fn run(path: &Path, format: Format) -> Outcome {
         },
     };
     // The summary unpacks nothing; what lies inside the sections is checked here.
-    let damage = titans_store::decode(&bytes, &limits).err();
+    let damage = decode_with(&bytes, &limits, key).err();
     Outcome {
         text,
         errors: damage.iter().map(|error| in_file(error)).collect(),
@@ -36,7 +39,7 @@ pub(crate) fn run(path: &Path, format: Format) -> Outcome {
 }
 
 /// One byte past the limit is enough for the reader to refuse the file.
-fn read(path: &Path, limits: &Limits) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, limits: &Limits) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let most = limits.max_file_bytes.saturating_add(1);
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
@@ -79,7 +82,7 @@ fn describe(summary: &FileSummary) -> String {
             ),
         ),
         ("created", format!("{} s since 1970", summary.created_unix)),
-        ("file", format!("{} bytes", summary.file_bytes)),
+        ("file", file(summary)),
         ("digest", summary.digest.clone()),
     ];
     if let Some(recall) = &summary.recall {
@@ -95,13 +98,26 @@ fn describe(summary: &FileSummary) -> String {
     }
     let _ = writeln!(
         text,
-        "{:<11}{:<8}{:>12}{:>12}  tensor",
-        "section", "codec", "stored", "raw"
+        "{:<11}{:<8}{:<8}{:>12}{:>12}  tensor",
+        "section", "codec", "values", "stored", "raw"
     );
     for section in &summary.sections {
         let _ = writeln!(text, "{}", row(section));
     }
     text
+}
+
+fn file(summary: &FileSummary) -> String {
+    let precision = match summary.precision {
+        Precision::Exact => "exact",
+        Precision::ExactWeights => "exact but for momenta",
+        Precision::Compact => "compact",
+    };
+    let encrypted = match summary.encrypted {
+        true => ", encrypted",
+        false => "",
+    };
+    format!("{} bytes, {precision}{encrypted}", summary.file_bytes)
 }
 
 fn choice(choice: &ChoiceRecord) -> String {
@@ -122,9 +138,10 @@ fn row(section: &SectionSummary) -> String {
         format!("  {role} {name:?} {shape:?}")
     });
     format!(
-        "{:<11}{:<8}{:>12}{:>12}{}",
+        "{:<11}{:<8}{:<8}{:>12}{:>12}{}",
         section.kind,
         section.codec,
+        section.element,
         section.stored_bytes,
         section.raw_bytes,
         tensor.unwrap_or_default()

@@ -1,18 +1,26 @@
-//! The `titanmem` command: looks into memories on disk and says whether they are whole.
+//! The `titanmem` command: looks into memories on disk, checks, compares, backs up, restores
+//! and forgets them.
 #![forbid(unsafe_code)]
 
+mod backup;
+mod diff;
+mod folder;
+mod forget;
 mod inspect;
+mod list;
+mod rollback;
 mod verify;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use titans_store::UserKey;
 
-/// Looks into .titanmem memories and says whether they are whole.
+/// Looks into .titanmem memories, checks, compares, backs up, restores and forgets them.
 ///
-/// Exit code: 0 when all is well, 1 when something is damaged or cannot be read, 2 for wrong
+/// Exit code: 0 when all is well, 1 when something is damaged or cannot be done, 2 for wrong
 /// usage.
 #[derive(Debug, Parser)]
 #[command(name = "titanmem", version, arg_required_else_help = true)]
@@ -30,19 +38,128 @@ enum Command {
     Inspect {
         /// The file.
         file: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        common: Common,
     },
     /// Checks every generation of a memory, or of all memories below a folder.
     #[command(after_help = "Example:\n  titanmem verify memories --json")]
     Verify {
         /// The folder of one memory, or a folder with memories below it.
         dir: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        common: Common,
     },
+    /// Lists the generations of one memory, oldest first.
+    #[command(after_help = "Example:\n  titanmem list memories/7f3a")]
+    List {
+        /// The folder of the memory.
+        dir: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Says how far two generations are apart, tensor by tensor. Never prints a value.
+    #[command(
+        after_help = "Example:\n  titanmem diff memories/7f3a/g-00000000000000000041.titanmem memories/7f3a/g-00000000000000000042.titanmem"
+    )]
+    Diff {
+        /// The earlier file.
+        a: PathBuf,
+        /// The later file.
+        b: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Makes an older generation the newest again, as a new generation.
+    #[command(after_help = "Example:\n  titanmem rollback memories/7f3a --to 41")]
+    Rollback {
+        /// The folder of the memory. No other program may have it open.
+        dir: PathBuf,
+        /// The generation to go back to; the pinned one if absent.
+        #[arg(long)]
+        to: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Writes memory, frozen model and configuration to one verified tar file.
+    #[command(
+        after_help = "Example:\n  titanmem backup memories/7f3a 7f3a.tar --model model.safetensors --config host.json"
+    )]
+    Backup {
+        /// The folder of the memory. A writer may have it open.
+        dir: PathBuf,
+        /// The tar file, which must not exist.
+        target: PathBuf,
+        /// The frozen model to put into the backup.
+        #[arg(long, conflicts_with = "reference")]
+        model: Option<PathBuf>,
+        /// The frozen model to name in the backup, by digest and length only.
+        #[arg(long)]
+        reference: Option<PathBuf>,
+        /// A configuration to put into the backup.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// The generation to back up; the newest if absent.
+        #[arg(long)]
+        generation: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Verifies a backup and puts its memory into a folder that holds none.
+    #[command(
+        after_help = "Example:\n  titanmem restore 7f3a.tar memories/7f3a --model model.safetensors"
+    )]
+    Restore {
+        /// The tar file.
+        backup: PathBuf,
+        /// The folder to restore into. Without it, the backup is only verified.
+        dir: Option<PathBuf>,
+        /// Where to write the model of the backup. Must not exist.
+        #[arg(long)]
+        model: Option<PathBuf>,
+        /// Where to write the configuration of the backup. Must not exist.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Removes every trace of a memory: generations, journals, quarantine, known backups.
+    #[command(after_help = "Example:\n  titanmem forget memories/7f3a --yes")]
+    Forget {
+        /// The folder of the memory. No other program may have it open.
+        dir: PathBuf,
+        /// Whose memory it is, as 32 hexadecimal digits; needed when no file tells.
+        #[arg(long)]
+        shard: Option<String>,
+        /// There is no way back.
+        #[arg(long, required = true)]
+        yes: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+struct Common {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// The key file of an encrypted memory. `forget` destroys it.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+impl Common {
+    fn format(&self) -> Format {
+        match self.json {
+            true => Format::Json,
+            false => Format::Text,
+        }
+    }
+
+    fn key(&self) -> Result<Option<UserKey>, titans_store::StoreError> {
+        self.key.as_deref().map(UserKey::read).transpose()
+    }
 }
 
 /// What a command leaves: text for standard output, and lines for standard error.
@@ -60,13 +177,31 @@ impl Outcome {
             errors: vec![line.to_string()],
         }
     }
+
+    /// A value, as JSON or in words.
+    fn of<T: serde::Serialize>(
+        value: &T,
+        format: Format,
+        in_words: impl FnOnce(&T) -> String,
+    ) -> Self {
+        match format {
+            Format::Text => Self {
+                text: in_words(value),
+                errors: Vec::new(),
+            },
+            Format::Json => match to_json(value) {
+                Ok(text) => Self {
+                    text,
+                    errors: Vec::new(),
+                },
+                Err(error) => Self::error(error),
+            },
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Inspect { file, json } => inspect::run(&file, Format::from_flag(json)),
-        Command::Verify { dir, json } => verify::run(&dir, Format::from_flag(json)),
-    };
+    let outcome = run(&Arguments::parse().command).unwrap_or_else(Outcome::error);
     // A reader that has seen enough closes the pipe; that is no failure of ours.
     let _ = io::stdout().write_all(outcome.text.as_bytes());
     for line in &outcome.errors {
@@ -78,20 +213,92 @@ fn main() -> ExitCode {
     }
 }
 
+fn run(command: &Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Inspect { file, common } => {
+            Ok(inspect::run(file, common.key()?.as_ref(), common.format()))
+        }
+        Command::Verify { dir, common } => {
+            Ok(verify::run(dir, common.key()?.as_ref(), common.format()))
+        }
+        Command::List { dir, common } => list::run(dir, common.key()?.as_ref(), common.format()),
+        Command::Diff { a, b, common } => diff::run(a, b, common.key()?.as_ref(), common.format()),
+        Command::Rollback { dir, to, common } => {
+            rollback::run(dir, *to, common.key()?, common.format())
+        }
+        Command::Backup {
+            dir,
+            target,
+            model,
+            reference,
+            config,
+            generation,
+            common,
+        } => {
+            let request = backup::Request {
+                target,
+                model: model.as_deref(),
+                reference: reference.as_deref(),
+                config: config.as_deref(),
+                generation: *generation,
+            };
+            backup::create(dir, &request, common.key()?.as_ref(), common.format())
+        }
+        Command::Restore {
+            backup,
+            dir,
+            model,
+            config,
+            common,
+        } => {
+            let targets = backup::Targets {
+                dir: dir.as_deref(),
+                model: model.as_deref(),
+                config: config.as_deref(),
+            };
+            backup::restore(backup, &targets, common.key()?.as_ref(), common.format())
+        }
+        Command::Forget {
+            dir,
+            shard,
+            yes: _,
+            common,
+        } => forget::run(
+            dir,
+            shard.as_deref(),
+            common.key.as_deref(),
+            common.format(),
+        ),
+    }
+}
+
+/// Why a command could not be done, in one line.
+#[derive(Debug)]
+struct Failure(String);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<titans_store::StoreError> for Failure {
+    fn from(error: titans_store::StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Failure {
+    fn io(action: &str, path: &Path, error: &io::Error) -> Self {
+        Self(format!("cannot {action} {}: {error}", path.display()))
+    }
+}
+
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Text,
     Json,
-}
-
-impl Format {
-    fn from_flag(json: bool) -> Self {
-        match json {
-            true => Self::Json,
-            false => Self::Text,
-        }
-    }
 }
 
 /// `value` as indented JSON and a line end.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use titans_store::{FileVerdict, Generation, Limits, verify_dir};
+use titans_store::{FileVerdict, Generation, Limits, UserKey, verify_dir_with};
 
 use crate::{Format, Outcome, to_json};
 
@@ -19,6 +19,8 @@ struct Report {
     folders: usize,
     files: usize,
     damaged: usize,
+    /// Journals whose last append was cut short, by a crash or by damage to that record.
+    cut: usize,
     verdicts: Vec<Verdict>,
 }
 
@@ -29,9 +31,12 @@ struct Verdict {
     file_bytes: Option<u64>,
     /// Absent when the file is whole.
     problem: Option<String>,
+    /// How the last append of a journal was cut short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<String>,
 }
 
-pub(crate) fn run(dir: &Path, format: Format) -> Outcome {
+pub(crate) fn run(dir: &Path, key: Option<&UserKey>, format: Format) -> Outcome {
     let mut folders = Vec::new();
     if let Err(error) = find_memories(dir, MAX_DEPTH, &mut folders) {
         return Outcome::error(format!("cannot list {}: {error}", dir.display()));
@@ -42,7 +47,7 @@ pub(crate) fn run(dir: &Path, format: Format) -> Outcome {
     let mut report = Report::default();
     let mut errors = Vec::new();
     for folder in folders {
-        match verify_dir(&folder, &Limits::default()) {
+        match verify_dir_with(&folder, &Limits::default(), key) {
             Ok(verdicts) => report.add(verdicts, &mut errors),
             Err(error) => errors.push(error.to_string()),
         }
@@ -95,11 +100,14 @@ impl Report {
                 self.damaged += 1;
                 errors.push(format!("{path}: {problem}"));
             }
+            let cut = verdict.torn.map(|error| error.to_string());
+            self.cut += usize::from(cut.is_some());
             self.verdicts.push(Verdict {
                 path,
                 generation: verdict.generation.number(),
                 file_bytes: verdict.file_bytes,
                 problem,
+                cut,
             });
         }
     }
@@ -107,6 +115,10 @@ impl Report {
     fn to_text(&self) -> String {
         let (folders, files, damaged) = (self.folders, self.files, self.damaged);
         let memories = if folders == 1 { "memory" } else { "memories" };
-        format!("{folders} {memories}, {files} files, {damaged} damaged\n")
+        let cut = match self.cut {
+            0 => String::new(),
+            cut => format!(", {cut} with a cut tail"),
+        };
+        format!("{folders} {memories}, {files} files, {damaged} damaged{cut}\n")
     }
 }

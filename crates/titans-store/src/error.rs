@@ -240,6 +240,46 @@ pub enum StoreError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A memory of a stranger holds a value beyond what the rules of the import allow.
+    #[error("{field} holds {found} at index {index}, the limit of this import is {limit}")]
+    TooLarge {
+        /// Tensor.
+        field: String,
+        /// Position inside it.
+        index: u64,
+        /// The largest accepted absolute value.
+        limit: f32,
+        /// The value.
+        found: f32,
+    },
+    /// The root mean square of a stranger's tensor is beyond what the import allows.
+    #[error("{field} has a root mean square of {found}, the limit of this import is {limit}")]
+    TooLoud {
+        /// Tensor.
+        field: String,
+        /// The largest accepted root mean square.
+        limit: f64,
+        /// What the tensor has.
+        found: f64,
+    },
+    /// A memory of a stranger does not belong to the model or base that is expected.
+    #[error("{field} of the imported memory is {found}, expected {expected}")]
+    WrongOrigin {
+        /// Which digest or shape.
+        field: &'static str,
+        /// What is expected.
+        expected: String,
+        /// What the memory says.
+        found: String,
+    },
+    /// The proof that came with a memory does not fit it.
+    #[error("the keyed digest of the imported memory is {found}, expected {expected}")]
+    WrongProof {
+        /// The digest that came with it, in hexadecimal.
+        expected: String,
+        /// The digest of the bytes, in hexadecimal.
+        found: String,
+    },
     /// Bytes just written do not read back as the image they came from.
     #[error("encoded bytes do not decode to the image they came from: {field} differs")]
     SelfCheck {
@@ -351,6 +391,38 @@ pub enum StoreError {
     NothingPinned {
         /// The folder.
         path: PathBuf,
+    },
+    /// The folder already holds a memory.
+    #[error("{} already holds a memory", .path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A part of a backup is not what its digest says.
+    #[error("digest of {blob} in the backup is {found}, expected {expected}")]
+    BackupDigest {
+        /// Which part.
+        blob: String,
+        /// The recorded SHA-256 in hexadecimal.
+        expected: String,
+        /// The SHA-256 of the bytes in hexadecimal.
+        found: String,
+    },
+    /// A backup lacks something or does not hang together.
+    #[error("the backup cannot be used: {reason}")]
+    BackupLayout {
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// The memory belongs to another frozen model.
+    #[error("{} is not the model of the memory: its digest is {found}, expected {expected}", .path.display())]
+    WrongModel {
+        /// The model file, or the backup with the model in it.
+        path: PathBuf,
+        /// The digest that the memory names, in hexadecimal.
+        expected: String,
+        /// The SHA-256 of the model in hexadecimal.
+        found: String,
     },
     /// The file has its name, but the folder could not be flushed: a power loss may undo it.
     #[error("{} is written but not durable: {source}", .path.display())]

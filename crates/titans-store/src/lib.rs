@@ -70,24 +70,33 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "backup")]
+mod backup;
 mod codec;
 mod error;
 mod format;
 pub mod fs;
 mod image;
+mod import;
 mod key;
 mod schedule;
 mod store;
 
+#[cfg(feature = "backup")]
+pub use backup::{
+    BackupRequest, BackupSummary, ModelPart, ModelSummary, RestoreRequest, create_backup,
+    restore_backup, verify_backup,
+};
 pub use codec::{
     Changed, FileSummary, ImageDelta, Precision, SectionSummary, TensorDelta, TensorSummary,
-    decode, encode, encode_as, inspect, inspect_with,
+    decode, decode_with, encode, encode_as, inspect, inspect_with,
 };
 pub use error::StoreError;
 pub use format::limits::Limits;
 pub use image::{
     ChoiceRecord, MemoryImage, ModelRecord, RecallRecord, ShardId, Stamp, TensorRecord, TensorRole,
 };
+pub use import::{ImportRules, import_untrusted};
 pub use key::UserKey;
 pub use schedule::BackupSchedule;
 pub use store::{

@@ -411,3 +411,27 @@ fn a_reader_never_goes_back() {
     let error = reader.newest().unwrap_err();
     assert!(matches!(error, StoreError::Replayed { .. }), "{error}");
 }
+
+#[test]
+fn a_journal_of_another_history_is_not_applied() {
+    let (_first, dir) = folder();
+    drop(saved(&dir, 4));
+    let (_second, other) = folder();
+    let (mut store, _) = open(&other);
+    let mut base = memory_at(1);
+    base.tensors[0].values[7] += 1.0;
+    store.save(&base).unwrap();
+    drop(store);
+    // The numbers fit and every checksum is right; only the digest of the base is another.
+    fs::copy(journal_of(&dir, 1), journal_of(&other, 1)).unwrap();
+    let (_, recovery) = open(&other);
+    assert_eq!(recovery.image, Some(base));
+    assert_eq!(recovery.generation, Some(Generation::new(1)));
+    let [skipped] = recovery.skipped.as_slice() else {
+        panic!("{:?}", recovery.skipped);
+    };
+    assert!(
+        matches!(skipped.reason, StoreError::Orphan { .. }),
+        "{skipped}"
+    );
+}

@@ -20,7 +20,7 @@ use crate::format::limits::Limits;
 use crate::format::preamble::Kind;
 use crate::format::section::Section;
 use crate::image::{MemoryImage, ShardId, Stamp, TensorRecord};
-use crate::key::Access;
+use crate::key::{Access, UserKey};
 
 /// The image and the stamp that `bytes` hold.
 ///
@@ -28,6 +28,19 @@ use crate::key::Access;
 /// Any damage, any unknown major version or required feature, and anything past `limits`.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<(MemoryImage, Stamp), StoreError> {
     let decoded = decode_all(bytes, Access::plain(limits))?;
+    Ok((decoded.image, decoded.stamp))
+}
+
+/// [`decode`] of a file that may be encrypted.
+///
+/// # Errors
+/// As [`decode`], and [`StoreError::WrongKey`].
+pub fn decode_with(
+    bytes: &[u8],
+    limits: &Limits,
+    key: Option<&UserKey>,
+) -> Result<(MemoryImage, Stamp), StoreError> {
+    let decoded = decode_all(bytes, Access { limits, key })?;
     Ok((decoded.image, decoded.stamp))
 }
 

@@ -11,7 +11,7 @@ mod precision;
 mod tensor;
 mod values;
 
-pub use decode::decode;
+pub use decode::{decode, decode_with};
 pub use delta::{Changed, ImageDelta, TensorDelta};
 pub use encode::{encode, encode_as};
 pub use inspect::{FileSummary, SectionSummary, TensorSummary, inspect, inspect_with};

@@ -83,9 +83,8 @@ pub(super) fn pack_full(
     earlier: &mut Vec<Earlier>,
     tensor: u16,
 ) -> io::Result<PackedTensor> {
-    let coordinates = coordinates::set_coordinates(values);
+    let zeros = values.iter().filter(|value| value.to_bits() == 0).count();
     // Below a quarter of zeros, both are worth trying; above, dense never wins.
-    let zeros = values.len().saturating_sub(coordinates.len());
     let dense = if zeros <= values.len() / 4 {
         let dense = pack_dense(values)?;
         if zeros == 0 {
@@ -95,6 +94,7 @@ pub(super) fn pack_full(
     } else {
         None
     };
+    let coordinates = coordinates::set_coordinates(values);
     let set: Vec<f32> = values
         .iter()
         .copied()

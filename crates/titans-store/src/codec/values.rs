@@ -122,15 +122,15 @@ fn exact_halves(values: &[f32]) -> Option<(i16, Vec<f16>)> {
 
 /// The power of two that brings the largest value, once rounded, to between 2^14 and 2^15.
 fn scale_exponent(values: &[f32]) -> i16 {
-    let largest = values
-        .iter()
-        .fold(0.0_f32, |max, value| max.max(value.abs()));
+    // Without their sign, floats order as their bits do, and whole numbers compare faster.
+    let bits = values.iter().map(|value| value.to_bits() & 0x7fff_ffff);
+    let largest = bits.fold(0, u32::max);
     // Adding half of the bits that go away rounds as the conversion will, so that a value
     // that rounds up to the next power of two gets the exponent it will have the next time.
-    let rounded = largest.to_bits().saturating_add(0x1000) >> 23;
+    let rounded = largest.saturating_add(0x1000) >> 23;
     let exponent = rounded as i16 - 127;
     match largest {
-        0.0 => 0,
+        0 => 0,
         _ => (exponent - 14).clamp(-112, 113),
     }
 }
@@ -178,20 +178,24 @@ fn parse_half(raw: &[u8]) -> Result<Vec<f32>, &'static str> {
 fn append_split(values: &[f32], raw: &mut Vec<u8>) -> bool {
     let halves = to_halves(values, 0);
     let near = from_halves(&halves, 0);
-    let step = |value: f32, near: f32| {
-        i16::try_from(value.to_bits() as i32 - near.to_bits() as i32)
-            .ok()
-            .filter(|_| near.is_finite())
+    let apart = |value: f32, near: f32| value.to_bits().wrapping_sub(near.to_bits()) as i32;
+    let fits = |value: f32, near: f32| {
+        let apart = apart(value, near);
+        (apart as i16 as i32 == apart) & near.is_finite()
     };
-    let mut steps = Vec::with_capacity(values.len());
+    let pairs = || values.iter().zip(&near);
+    // One pass without a branch: trained weights rarely need the list.
+    let mut steps: Vec<u16> = pairs()
+        .map(|(value, near)| apart(*value, *near) as u16)
+        .collect();
+    let all_fit = pairs().fold(true, |all, (value, near)| all & fits(*value, *near));
     let mut kept = halves;
     let mut listed = Vec::new();
-    for (at, ((value, near), half)) in values.iter().zip(&near).zip(&mut kept).enumerate() {
-        match step(*value, *near) {
-            Some(step) => steps.push(step as u16),
-            None => {
-                *half = f16::ZERO;
-                steps.push(0);
+    if !all_fit {
+        let slots = kept.iter_mut().zip(&mut steps).enumerate();
+        for ((value, near), (at, (half, step))) in pairs().zip(slots) {
+            if !fits(*value, *near) {
+                (*half, *step) = (f16::ZERO, 0);
                 listed.push((at as u32, value.to_bits()));
             }
         }

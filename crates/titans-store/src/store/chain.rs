@@ -55,6 +55,9 @@ impl State {
 pub(super) struct Folder {
     pub(super) bases: Vec<Candidate>,
     pub(super) journals: Vec<Journal>,
+    /// A file that was listed and gone before it was read: a writer has pruned meanwhile, so
+    /// what is left here may be old.
+    pub(super) vanished: Option<StoreError>,
 }
 
 /// What was passed over on the way to a state.
@@ -82,18 +85,23 @@ pub(super) fn survey(
         .filter_map(|name| Slot::from_file_name(name))
         .collect();
     let mut journals = Vec::new();
+    let mut vanished = None;
     for name in names
         .iter()
         .filter_map(|name| JournalName::from_file_name(name))
     {
         match Journal::read(storage, name, Some(shard), access.limits) {
-            Err(error) if error.is_not_found() => {}
+            Err(error) if error.is_not_found() => vanished = Some(error),
             Err(error) if error.is_damage() => journals.push(Journal::unreadable(name, error)),
             journal => journals.push(journal?),
         }
     }
-    let bases = files::candidates(storage, shard, &slots)?;
-    Ok(Folder { bases, journals })
+    let bases = files::candidates(storage, shard, &slots, &mut vanished)?;
+    Ok(Folder {
+        bases,
+        journals,
+        vanished,
+    })
 }
 
 impl Folder {

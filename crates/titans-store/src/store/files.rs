@@ -63,11 +63,12 @@ pub(super) fn slots(storage: &dyn Storage, folder: &str) -> Result<Vec<Slot>, St
 ///
 /// # Errors
 /// When a file belongs to another shard, is too new for this build, or cannot be read for a
-/// reason that does not lie in the file. A file that vanished is left out.
+/// reason that does not lie in the file. A file that vanished is left out and told.
 pub(super) fn candidates(
     storage: &dyn Storage,
     shard: ShardId,
     slots: &[Slot],
+    vanished: &mut Option<StoreError>,
 ) -> Result<Vec<Candidate>, StoreError> {
     let mut candidates = Vec::with_capacity(slots.len());
     for &slot in slots {
@@ -77,7 +78,7 @@ pub(super) fn candidates(
             Ok(preamble.writer_epoch)
         });
         match epoch {
-            Err(error) if error.is_not_found() => {}
+            Err(error) if error.is_not_found() => *vanished = Some(error),
             Err(error) if !error.is_damage() => {
                 return Err(error.in_file(&path_of(storage, &slot.file_name())));
             }

@@ -2,6 +2,8 @@
 
 mod chain;
 mod config;
+#[cfg(feature = "backup")]
+mod export;
 mod files;
 mod forget;
 mod generation;
@@ -15,6 +17,8 @@ use std::path::Path;
 
 use self::chain::State;
 pub use self::config::{DeltaCheck, NetworkFolders, SaveMode, StoreConfig};
+#[cfg(feature = "backup")]
+pub(crate) use self::export::{adopt_generation, export_generation};
 use self::files::{io_error, path_of};
 pub use self::forget::{Erasure, ForgetReceipt, forget};
 pub use self::generation::Generation;
@@ -601,7 +605,8 @@ impl MemoryStore {
         for journal in expired.journals {
             let _ = storage.remove(&journal.file_name());
         }
-        for generation in expired.bases {
+        // The oldest first, so that a reader whose listing is old finds the newest of it.
+        for generation in expired.bases.into_iter().rev() {
             let _ = storage.remove(&generation.file_name());
         }
     }

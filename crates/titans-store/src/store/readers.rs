@@ -13,9 +13,9 @@ use crate::fs::{DiskStorage, Storage};
 use crate::image::{MemoryImage, ShardId};
 use crate::key::{Access, UserKey};
 
-/// Listings before a reader gives up on a folder whose files vanish under it. One suffices
-/// unless a whole retention of saves passes between the listing and the open.
-const MAX_LISTINGS: usize = 3;
+/// Listings before a reader makes do with what it found in a folder whose files vanish under
+/// it. A listing is too old only when a whole retention of saves passes before the open.
+const MAX_LISTINGS: usize = 16;
 
 /// The newest generation that verifies, without taking the lock or moving anything.
 ///
@@ -107,23 +107,35 @@ pub(super) fn newest_beside_writer(
     shard: ShardId,
     access: Access<'_>,
 ) -> Result<Option<State>, StoreError> {
-    let mut vanished = None;
-    for _ in 0..MAX_LISTINGS {
-        match newest(storage, shard, access) {
-            Err(error) if error.is_not_found() => vanished = Some(error),
+    for _ in 1..MAX_LISTINGS {
+        match newest(storage, shard, access, Vanished::Again) {
+            Err(error) if error.is_not_found() => {}
             outcome => return outcome,
         }
     }
-    vanished.map_or(Ok(None), Err)
+    newest(storage, shard, access, Vanished::MakeDo)
+}
+
+/// What to do when a listed file is gone.
+#[derive(Clone, Copy)]
+enum Vanished {
+    Again,
+    MakeDo,
 }
 
 fn newest(
     storage: &dyn Storage,
     shard: ShardId,
     access: Access<'_>,
+    vanished: Vanished,
 ) -> Result<Option<State>, StoreError> {
     let mut passed = Vec::new();
-    let newest = survey(storage, shard, access)?.newest(storage, shard, access, &mut passed)?;
+    let mut folder = survey(storage, shard, access)?;
+    let gone = match (folder.vanished.take(), vanished) {
+        (Some(error), Vanished::Again) => return Err(error),
+        (gone, _) => gone,
+    };
+    let newest = folder.newest(storage, shard, access, &mut passed)?;
     if newest.is_some() {
         return Ok(newest);
     }
@@ -131,7 +143,7 @@ fn newest(
         Passed::Base(_, error) | Passed::Journal(_, _, error) => Some(error),
         Passed::Tail(..) => None,
     });
-    damage.next().map_or(Ok(None), Err)
+    damage.next().or(gone).map_or(Ok(None), Err)
 }
 
 /// What a check of one file found.
@@ -148,8 +160,10 @@ pub struct FileVerdict {
     pub file_bytes: Option<u64>,
     /// For a journal, the generations of its whole records.
     pub records: Option<Vec<Generation>>,
-    /// What is wrong with it; `None` when it verifies. A journal whose last append was cut
-    /// short verifies: that record was never acknowledged.
+    /// For a journal, how its last append was cut short. That is what a crash leaves of a
+    /// record that was never acknowledged, and what damage to the very last record looks like.
+    pub torn: Option<StoreError>,
+    /// What is wrong with it; `None` when it verifies.
     pub problem: Option<StoreError>,
 }
 
@@ -206,6 +220,7 @@ fn file_verdict(storage: &dyn Storage, slot: Slot, access: Access<'_>) -> FileVe
         generation: slot.generation(),
         shard,
         records: None,
+        torn: None,
         problem,
     }
 }
@@ -223,6 +238,7 @@ fn journal_verdict(
         generation: name.base,
         shard: None,
         records: None,
+        torn: None,
         problem: None,
     };
     match Journal::read(storage, name, owner, access.limits) {
@@ -231,8 +247,10 @@ fn journal_verdict(
             let check = |record| delta::check(journal.payload(record), access);
             verdict.problem = records.iter().find_map(|record| check(record).err());
             verdict.records = Some(records.iter().map(|record| record.generation).collect());
-            if let Some(End::Damaged(error)) = journal.end.take() {
-                verdict.problem.get_or_insert(error);
+            match journal.end.take() {
+                Some(End::Damaged(error)) => drop(verdict.problem.get_or_insert(error)),
+                Some(End::Torn(error)) => verdict.torn = Some(error),
+                None => {}
             }
         }
         Err(error) => verdict.problem = Some(error),

@@ -1,0 +1,85 @@
+//! One writer at a time wins the lock, and readers beside it see only whole memories that
+//! never go back.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use common::{SHARD, image_at};
+use titans_store::{Limits, MemoryReader, MemoryStore, SaveMode, StoreConfig, StoreError};
+
+#[test]
+fn of_two_writers_exactly_one_wins_a_thousand_times() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("shard");
+    MemoryStore::open(&dir, SHARD, StoreConfig::default()).unwrap();
+    // A lock belongs to an open file, so two threads contend as two processes do.
+    let barrier = Barrier::new(2);
+    let wins = AtomicU64::new(0);
+    let contend = || {
+        for round in 1..=1000 {
+            barrier.wait();
+            let opened = MemoryStore::open(&dir, SHARD, StoreConfig::default());
+            match &opened {
+                Ok(_) => drop(wins.fetch_add(1, Ordering::SeqCst)),
+                Err(error) => assert!(matches!(error, StoreError::Locked { .. }), "{error}"),
+            }
+            barrier.wait();
+            assert_eq!(wins.load(Ordering::SeqCst), round);
+            drop(opened);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(contend);
+        scope.spawn(contend);
+    });
+}
+
+#[test]
+fn readers_see_whole_memories_that_never_go_back() {
+    for mode in [SaveMode::Snapshot, SaveMode::Journal] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("shard");
+        let config = StoreConfig {
+            mode,
+            ..StoreConfig::default()
+        };
+        let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
+        store.save(&image_at(1)).unwrap();
+        let acknowledged = AtomicU64::new(1);
+        let done = AtomicBool::new(false);
+        let read = || {
+            let mut reader = MemoryReader::new(&dir, SHARD, Limits::default());
+            let mut reads = 0;
+            while !done.load(Ordering::SeqCst) || reads == 0 {
+                let before = acknowledged.load(Ordering::SeqCst);
+                let (image, generation) = reader.newest().unwrap().expect("one was saved");
+                // A rebase may pass between the listing and a read, but never back in time.
+                assert!(image.last_chunk_id >= before, "{generation} after {before}");
+                assert_eq!(image, image_at(image.last_chunk_id));
+                reads += 1;
+            }
+            reads
+        };
+        std::thread::scope(|scope| {
+            let readers = [scope.spawn(read), scope.spawn(read)];
+            for chunk in 2..=200 {
+                store.save(&image_at(chunk)).unwrap();
+                acknowledged.store(chunk, Ordering::SeqCst);
+            }
+            // Another epoch of the same folder, beside the same readers.
+            drop(store);
+            let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
+            for chunk in 201..=220 {
+                store.save(&image_at(chunk)).unwrap();
+                acknowledged.store(chunk, Ordering::SeqCst);
+            }
+            done.store(true, Ordering::SeqCst);
+            for reader in readers {
+                assert!(reader.join().unwrap() > 0);
+            }
+        });
+    }
+}

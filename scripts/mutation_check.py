@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Breaks the durability code of titans-store on purpose and expects the tests to notice.
+
+A crash suite that has never failed proves nothing. Each mutation below removes one flush,
+skips one checksum or swaps two steps in a copy of the crate; then the crash and damage tests
+must go red. Prints a table, and exits with 1 if any mutation survives.
+
+Usage: scripts/mutation_check.py [NAME ...]      (all of them take about ten minutes)
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CRATE = pathlib.Path("crates/titans-store")
+CRASH = ["--test", "crash_at_every_step"]
+DAMAGE = ["--test", "rejects_malformed", "--test", "journal_folder", "--test", "store_folder"]
+SEALED = ["--test", "encrypted_folder"]
+BACKUP = ["--test", "backup_restores_bytes"]
+
+# name, file, text, replacement, tests that must fail
+MUTATIONS = [
+    ("snapshot: no flush of contents", "src/store/save.rs",
+     'file.sync().map_err(io_error(storage, "flush", name))', "Ok(())", CRASH),
+    ("snapshot: no flush of the folder", "src/store/save.rs",
+     "match storage.sync_folder() {", "match Ok(()) {", CRASH),
+    ("snapshot: name before contents are flushed", "src/store/save.rs",
+     'file.sync().map_err(io_error(storage, "flush", name))',
+     'storage.rename_new(name, &format!("{name}x")).and_then(|()| storage.sync_folder())'
+     '.and_then(|()| file.sync()).and_then(|()| storage.rename_new(&format!("{name}x"), name))'
+     '.map_err(io_error(storage, "flush", name))', CRASH),
+    ("snapshot: folder flushed before the rename", "src/store/save.rs",
+     "if let Err(source) = storage.rename_new(temporary, name) {",
+     "let _ = storage.sync_folder(); let flushed: std::io::Result<()> = Ok(());\n"
+     "    if let Err(source) = storage.rename_new(temporary, name) {", None),
+    ("snapshot: flush before the write", "src/store/save.rs",
+     'write_whole(&mut *file, bytes).map_err(io_error(storage, "write", name))?;\n'
+     '        file.sync().map_err(io_error(storage, "flush", name))',
+     'file.sync().map_err(io_error(storage, "flush", name))?;\n'
+     '        write_whole(&mut *file, bytes).map_err(io_error(storage, "write", name))', CRASH),
+    ("snapshot: the same file flushed again after a failure", "src/store/save.rs",
+     'file.sync().map_err(io_error(storage, "flush", name))',
+     'file.sync().or_else(|_| file.sync()).map_err(io_error(storage, "flush", name))', CRASH),
+    ("snapshot: short writes ignored", "src/fs/mod.rs",
+     "bytes = bytes.get(written..).unwrap_or_default()", "{ let _ = written; break }", CRASH),
+    ("snapshot: pruned before it is durable", "src/store/mod.rs",
+     "let path = save::publish(storage, &temporary, &generation.file_name(), generation)?;\n\n",
+     "for old in self.generations()? { let _ = storage.remove(&old.file_name()); }\n"
+     "        let path = save::publish(storage, &temporary, &generation.file_name(), generation)?;\n\n",
+     CRASH),
+    ("journal: no flush of a record", "src/store/journal.rs",
+     "self.file.sync_data()?;", "", CRASH),
+    ("journal: no flush of the folder", "src/store/mod.rs",
+     "            self.storage.sync_folder()?;", "", CRASH),
+    ("journal: flush before the write", "src/store/journal.rs",
+     "write_whole(&mut *self.file, &record)?;\n        self.file.sync_data()?;",
+     "self.file.sync_data()?;\n        write_whole(&mut *self.file, &record)?;", CRASH),
+    ("journal: goes on in a file whose flush failed", "src/store/journal.rs",
+     "self.file.sync_data()?;", "self.file.sync_data().or_else(|_| self.file.sync_data())?;", CRASH),
+    ("journal: rolling checksum not read", "src/store/journal.rs",
+     "if hasher.finalize() != crc {", "if false && hasher.finalize() != crc {", CRASH),
+    ("journal: checksum not rolling", "src/store/journal.rs",
+     "let mut hasher = crc32fast::Hasher::new_with_initial(self.rolling);",
+     "let mut hasher = crc32fast::Hasher::new_with_initial(0);", CRASH),
+    ("journal: parent of a record not read", "src/codec/delta.rs",
+     "if container.header.parent() != Some(link.parent) {", "if false {", CRASH + DAMAGE),
+    ("journal: built on an earlier writer's records", "src/store/mod.rs",
+     "            session: None,\n        };\n        let mut recovery",
+     "            session: Some(Session { base: Generation::new(found.highest_sequence),"
+     " base_bytes: 1 << 20, journal: None }),\n        };\n        let mut recovery", CRASH),
+    ("pin: the old one removed before the new one is durable", "src/store/mod.rs",
+     "        storage\n            .sync_folder()\n            .map_err(|source| StoreError::NotDurable {\n"
+     "                path: path_of(storage, &pin.file_name()),\n                source,\n            })?;\n",
+     "", CRASH),
+    ("fence: another writer not looked for", "src/store/mod.rs",
+     "Some(found) => Err(StoreError::Overtaken { expected, found }),",
+     "Some(found) => { let _ = (expected, found); Ok(()) }", CRASH),
+    ("format: preamble checksum not read", "src/format/preamble.rs",
+     'checksum(|| "the preamble".to_owned(), checked, 0, crc)?;', "let _ = (checked, crc);", DAMAGE),
+    ("format: stored checksum not read", "src/format/section.rs",
+     "            self.crc_stored,\n        )?;", "            crc32fast::hash(stored),\n        )?;", DAMAGE),
+    ("format: raw checksum not read", "src/codec/decode.rs",
+     "checksum(name, &raw, offset, section.crc_raw)?;", "let _ = name;", DAMAGE),
+    ("format: digest not read", "src/format/trailer.rs",
+     "if found.as_bytes() != &expected {", "if false {", DAMAGE),
+    ("format: padding not read", "src/format/section.rs",
+     'all_zero("section padding", padding, end)?;', "", DAMAGE),
+    ("sealed: place not bound", "src/format/section.rs",
+     "        row.append(&mut bound);", "        let _ = row;", SEALED),
+    ("backup: digests not read", "src/backup/restore.rs",
+     "let found = hex(&hashes.sha256);\n                if found", "let found = expected.to_owned();\n                if found", BACKUP),
+]
+# Swapping the folder flush with the rename, in full: the mutation above needs both halves.
+SWAP = ("match storage.sync_folder() {", "match flushed {")
+
+
+def mutate(copy, name, file, old, new):
+    path = copy / CRATE / file
+    text = path.read_text()
+    if text.count(old) < 1:
+        sys.exit(f"mutation {name!r} no longer applies to {file}")
+    text = text.replace(old, new, 1)
+    if "flushed: std::io::Result" in new:
+        text = text.replace(*SWAP, 1)
+    path.write_text(text)
+
+
+def run(copy, tests):
+    command = ["cargo", "test", "-q", "--offline", "-p", "titans-store", *tests]
+    environment = {**os.environ, "TITANMEM_CRASH_THIN": "9"}
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=1200, env=environment)
+    output = done.stdout + done.stderr
+    if "could not compile" in output:
+        return "does not compile", output
+    failed = [line.split()[1] for line in output.splitlines()
+              if line.startswith("test ") and line.endswith("FAILED")]
+    if not failed:
+        failed = sorted({line.strip() for line in output.splitlines()
+                         if line.startswith("    ") and line.strip().isidentifier()})
+    return ("green" if done.returncode == 0 else "red"), ", ".join(failed[:2])
+
+
+def main():
+    wanted = sys.argv[1:]
+    survivors = []
+    with tempfile.TemporaryDirectory(prefix="titans-mutants-") as folder:
+        copy = pathlib.Path(folder)
+        (copy / "crates").mkdir()
+        shutil.copytree(ROOT / CRATE, copy / CRATE)
+        shutil.copy(ROOT / "Cargo.lock", copy)
+        # Only the crate under test: the rest of the workspace would be built for nothing.
+        manifest = (ROOT / "Cargo.toml").read_text()
+        workspace = manifest[:manifest.index("\n[package]\n")]
+        profiles = manifest[manifest.index("\n[profile.dev]"):]
+        workspace = workspace.replace('members = ["crates/*", "kernels"]', 'members = ["crates/titans-store"]')
+        (copy / "Cargo.toml").write_text(workspace + "\n" + profiles)
+        every = sorted({test for mutation in MUTATIONS for test in (mutation[4] or CRASH) if test != "--test"})
+        verdict, failed = run(copy, [word for test in every for word in ("--test", test)])
+        print(f"{'unchanged':<58} {verdict:<8} {failed}", flush=True)
+        if verdict != "green":
+            sys.exit("the suite must be green before anything is broken")
+        for name, file, old, new, tests in MUTATIONS:
+            if wanted and not any(word in name for word in wanted):
+                continue
+            original = (copy / CRATE / file).read_text()
+            mutate(copy, name, file, old, new)
+            verdict, failed = run(copy, tests or CRASH)
+            (copy / CRATE / file).write_text(original)
+            if verdict != "red":
+                survivors.append(name)
+            print(f"{name:<58} {verdict:<8} {failed if verdict == 'red' else ''}", flush=True)
+            if verdict == "does not compile":
+                print(failed[-800:], flush=True)
+    if survivors:
+        sys.exit(f"survived: {', '.join(survivors)}")
+    print("every mutation was noticed")
+
+
+if __name__ == "__main__":
+    main()
