@@ -145,20 +145,22 @@ fn article() -> (MirasConfig, UpdateConfig) {
     )
 }
 
-/// The memory of the MIRAS models: two layers, expansion 4, normalised and residual.
-fn miras_mlp() -> MemoryArchitecture {
+/// Two layers, expansion 4: the memory of the MIRAS models, without the normalisation and
+/// residual around it. `LN(h)` has norm `sqrt(value_dim)` whatever the value is; trained
+/// projections grow used to that, but values as they come do not fit, and recall is zero.
+fn two_layers() -> MemoryArchitecture {
     MemoryArchitecture::Mlp(Mlp {
         depth: 2,
         hidden: 256,
         activation: Activation::Gelu,
-        wrap: Wrap::NormResidual,
+        wrap: Wrap::Plain,
     })
 }
 
 fn titans() -> (MirasConfig, UpdateConfig) {
     (
         MirasConfig {
-            architecture: miras_mlp(),
+            architecture: two_layers(),
             attentional_bias: AttentionalBias::L2(L2 {
                 scale: L2Scale::Sum,
             }),
@@ -167,7 +169,7 @@ fn titans() -> (MirasConfig, UpdateConfig) {
                 target: RetentionTarget::Zero,
             }),
             learning_algorithm: LearningAlgorithm::Momentum(Momentum {
-                step_size: 0.02,
+                step_size: 0.1,
                 momentum_decay: 0.5,
                 second_momentum_decay: None,
             }),
@@ -182,9 +184,9 @@ fn titans() -> (MirasConfig, UpdateConfig) {
 fn yaad() -> (MirasConfig, UpdateConfig) {
     (
         MirasConfig {
-            architecture: miras_mlp(),
+            architecture: two_layers(),
             attentional_bias: AttentionalBias::Huber(Huber {
-                threshold: 1.0,
+                threshold: 3.0,
                 form: HuberForm::TokenSwitch,
             }),
             retention_gate: RetentionGate::L2(L2Retention {
@@ -192,7 +194,7 @@ fn yaad() -> (MirasConfig, UpdateConfig) {
                 target: RetentionTarget::Zero,
             }),
             learning_algorithm: LearningAlgorithm::GradientDescent(GradientDescent {
-                step_size: 0.05,
+                step_size: 0.3,
             }),
         },
         UpdateConfig {
@@ -205,14 +207,14 @@ fn yaad() -> (MirasConfig, UpdateConfig) {
 fn moneta() -> (MirasConfig, UpdateConfig) {
     (
         MirasConfig {
-            architecture: miras_mlp(),
+            architecture: two_layers(),
             attentional_bias: AttentionalBias::Lp(Lp { power: 3.0 }),
             retention_gate: RetentionGate::Lq(Lq {
-                retention: 0.999,
+                retention: 0.9999,
                 power: 4.0,
             }),
             learning_algorithm: LearningAlgorithm::GradientDescent(GradientDescent {
-                step_size: 0.05,
+                step_size: 0.9,
             }),
         },
         UpdateConfig {
@@ -225,16 +227,22 @@ fn moneta() -> (MirasConfig, UpdateConfig) {
 fn memora() -> (MirasConfig, UpdateConfig) {
     (
         MirasConfig {
-            architecture: miras_mlp(),
+            // The normalisation stays: it gives the positive sums of a simplex a sign.
+            architecture: MemoryArchitecture::Mlp(Mlp {
+                depth: 2,
+                hidden: 256,
+                activation: Activation::Gelu,
+                wrap: Wrap::Norm,
+            }),
             attentional_bias: AttentionalBias::L2(L2 {
                 scale: L2Scale::Sum,
             }),
             retention_gate: RetentionGate::Kl(Kl {
-                retention: 0.999,
-                mass: 8.0,
+                retention: 0.9999,
+                mass: 1.0,
             }),
             learning_algorithm: LearningAlgorithm::GradientDescent(GradientDescent {
-                step_size: 0.5,
+                step_size: 0.09,
             }),
         },
         UpdateConfig {
