@@ -147,7 +147,9 @@ impl Store for Titan {
     fn read(&self, queries: &Tensor<2>) -> Tensor<2> {
         // What waits for its update is to be answered for as well.
         let mut state = self.state.clone();
-        self.memory.finish_update(&mut state);
+        self.memory
+            .finish_update(&mut state)
+            .expect("an update that stays finite");
         self.memory.read(&state, queries.clone())
     }
 

@@ -116,6 +116,13 @@ pub enum InputError {
         /// Which of the given tokens.
         token: usize,
     },
+    /// Every number is finite, but the weights after the write would not be: the step is
+    /// too large for keys of this size.
+    #[error("the update of memory {memory} does not stay finite")]
+    Diverges {
+        /// Which memory of the batch.
+        memory: usize,
+    },
 }
 
 /// `Ok` when `value` is at least one.

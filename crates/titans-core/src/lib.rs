@@ -5,6 +5,37 @@
 //! [`read`](NeuralMemory::read) recalls. What the memory is and how it learns are four
 //! choices ([`MirasConfig`]), bundled under names by [`Preset`].
 //!
+//! Layers of a model use [`pass`](NeuralMemory::pass): many memories at once, gates and
+//! queries beside the tokens, differentiable through every update.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use titans_core::{
+//!     Form, GateValues, NeuralMemory, Preset, ReadTime, Reading, Tail, TokenGates, Tokens,
+//! };
+//!
+//! let device = Device::flex();
+//! let memory = NeuralMemory::new(Preset::Titans.config(), &device)?;
+//! let mut states = vec![memory.initial_state(), memory.initial_state()];
+//!
+//! let rows = || Tensor::<3>::full([2, 20, 64], 0.125, &device);
+//! let retention = Tensor::full([2, 20], 0.99, &device);
+//! let tokens = Tokens {
+//!     gates: TokenGates {
+//!         retention: Some(GateValues::PerToken(retention)),
+//!         ..TokenGates::default()
+//!     },
+//!     ..Tokens::new(rows(), rows())
+//! };
+//! let reading = Reading { queries: rows(), when: ReadTime::Token };
+//! let passed = memory.pass(&mut states, tokens, Some(reading), Tail::Hold, Form::Chunkwise)?;
+//! assert_eq!(passed.retrieved.map(|reads| reads.dims()), Some([2, 20, 64]));
+//!
+//! // Updates take 16 tokens; four wait for the rest of theirs.
+//! assert_eq!(states[0].tokens_pending(), 4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! This crate knows tensors and nothing else: no files, no clock, no randomness without a
 //! seed, and no threads beyond the pool that Burn computes on. Building a memory can fail
 //! with [`ConfigError`], and a write with [`InputError`] when a number is not finite.

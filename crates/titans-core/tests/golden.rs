@@ -33,7 +33,9 @@ const F64_TOLERANCE_WITH_CONSTANTS: f64 = 5e-8;
 
 fn folders() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let more = std::env::var_os("TITANS_GOLDEN_DIR").map(PathBuf::from);
+    // Tests run in the folder of the crate; a relative path is meant from the workspace.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let more = std::env::var_os("TITANS_GOLDEN_DIR").map(|folder| workspace.join(folder));
     [Some(own), more].into_iter().flatten().collect()
 }
 

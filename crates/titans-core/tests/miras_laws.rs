@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{Device, Tensor};
-use common::{WIDTH, bits, every_kind, memory, numbers, random, small};
+use common::{WIDTH, bits, every_kind, memory, normed, numbers, random, small};
 use titans_core::{
     ElasticNet, Form, GateValues, InputError, Kl, Lq, MemoryConfig, MemoryState, NeuralMemory,
     Preset, RetentionGate, RowNorm, Tail, TokenGates, Tokens,
@@ -76,7 +76,7 @@ fn weights(config: &MemoryConfig, state: &MemoryState) -> Vec<Tensor<3>> {
 }
 
 fn after_writing(gate: RetentionGate) -> (MemoryConfig, MemoryState) {
-    let mut config = small(Preset::Yaad);
+    let mut config = normed(Preset::Yaad);
     config.miras.retention_gate = gate;
     config.update.gate_span = titans_core::GateSpan::PerUpdate;
     let memory = memory(config);
@@ -204,9 +204,9 @@ fn nothing_becomes_nan_on_zeros_and_saturated_gates() {
             );
             for gates in [
                 [0.0, 0.0, 0.0],
-                [0.01, 1.0, 1.0],
+                [0.001, 1.0, 1.0],
                 [0.0, 1.0, 0.0],
-                [0.01, 0.0, 1.0],
+                [0.001, 0.0, 1.0],
             ] {
                 let mut state = memory.initial_state();
                 write_under(&memory, &mut state, tokens.clone(), gates);
@@ -261,6 +261,31 @@ fn input_that_is_not_finite_is_refused_and_the_state_is_as_it_was() {
 }
 
 #[test]
+fn an_update_that_would_diverge_is_refused_and_the_state_is_as_it_was() {
+    let mut config = small(Preset::Titans);
+    config.miras.learning_algorithm =
+        titans_core::LearningAlgorithm::GradientDescent(titans_core::GradientDescent {
+            step_size: 1e20,
+        });
+    let memory = memory(config);
+    let mut state = memory.initial_state();
+    let rows = |count: usize| -> Tensor<2> { random(1, count).squeeze_dim(0) };
+    let before = bits(&state);
+    let error = memory.write(&mut state, rows(20), rows(20)).map(|_| ());
+    assert_eq!(error, Err(InputError::Diverges { memory: 0 }));
+    assert_eq!(bits(&state), before);
+
+    // Nor when the tokens that wait are the ones that diverge.
+    memory
+        .write(&mut state, rows(3) * 1e15, rows(3))
+        .expect("they wait");
+    let waiting = bits(&state);
+    let error = memory.finish_update(&mut state).map(|_| ());
+    assert_eq!(error, Err(InputError::Diverges { memory: 0 }));
+    assert_eq!(bits(&state), waiting);
+}
+
+#[test]
 fn one_bad_memory_of_a_batch_leaves_all_of_them_as_they_were() {
     Device::flex().seed(8);
     for preset in Preset::ALL {
@@ -277,10 +302,10 @@ fn one_bad_memory_of_a_batch_leaves_all_of_them_as_they_were() {
         let error = memory
             .write_batch(&mut states, random(2, 3), values)
             .expect_err("NaN");
-        let InputError::NotFinite { memory, .. } = error else {
-            panic!("{error}");
-        };
-        assert_eq!(memory, 1);
+        assert!(
+            matches!(error, InputError::NotFinite { memory: 1, .. }),
+            "{error}"
+        );
         let after: Vec<_> = states.iter().map(bits).collect();
         assert_eq!(after, before, "{preset}");
     }

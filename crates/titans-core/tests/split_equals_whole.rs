@@ -213,7 +213,7 @@ fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
             assert_eq!(before, state.to_host(), "{what}, {count} tokens");
         }
         let mut before = state.to_host();
-        let report: WriteReport = memory.finish_update(&mut state);
+        let report = memory.finish_update(&mut state).expect("finite");
         if report != WriteReport::default() {
             before.apply(&report.delta);
         }

@@ -1,20 +1,30 @@
 //! The `.titanmem` file format and a crash-safe folder of its generations.
 //!
 //! A memory that learns is saved after every chunk. Each save is a *generation*: one
-//! immutable file that says everything about the memory and depends on no other file.
+//! immutable file that says everything about the memory and depends on no other file, or,
+//! where files are large, a record in a journal that says what changed.
 //!
 //! ```text
 //! preamble   96 B   magic, version, feature bits, length, sequence, epoch, owner, CRC-32
 //! table      48 B   per section: kind, codec, offset, lengths, CRC-32 packed and unpacked
 //! header            MessagePack map: model, digests, shapes, counters, recall
-//! tensors           one zstd frame each: dense, bitmap or coordinate gaps
+//! tensors           one zstd frame each: coordinates (dense, bitmap, gaps or shared), values
+//!                   (32-bit, 16-bit, or 16-bit and what is missing)
 //! trailer    64 B   BLAKE3 of everything before, length, sequence, end magic
 //! ```
 //!
 //! - [`encode`] and [`decode`] turn a [`MemoryImage`] into bytes and back, bit for bit.
 //! - [`MemoryStore`] writes generations so that a power loss leaves the old one or the new
 //!   one, and recovers the newest that verifies.
-//! - [`read_newest`], [`verify_dir`] and [`inspect`] only look.
+//! - [`MemoryStore::save_delta`] appends what changed to a journal, with one flush.
+//! - [`read_newest`], [`MemoryReader`], [`verify_dir`] and [`inspect`] only look.
+//! - [`MemoryStore::roll_back_to`] writes an older generation anew; [`forget`] removes all.
+//! - [`UserKey`] seals every section (feature `encryption`); `create_backup` and
+//!   `restore_backup` move memory, model and configuration in one file (feature `backup`).
+//! - [`import_untrusted`] reads files of strangers.
+//!
+//! The format is told in `docs/titanmem-format.md`, what survives which failure in
+//! `docs/durability.md`.
 //!
 //! No bytes make a reader panic, and none make it allocate more than its [`Limits`] allow.
 //!

@@ -17,7 +17,7 @@ use titans_store::{MemoryStore, SaveMode, StoreConfig};
 
 const DIR: &str = "TITANMEM_TEST_DIR";
 const DIE_AT: &str = "TITANMEM_TEST_DIE_AT";
-const SAVES: u64 = 6;
+const SAVES: u64 = 4;
 
 fn config(mode: SaveMode) -> StoreConfig {
     StoreConfig {
@@ -150,7 +150,7 @@ fn a_system_call_that_fails_costs_one_save_at_most() {
     let (mut runs, mut survived) = (0, 0);
     for mode in ["snapshot", "journal"] {
         for (call, how) in failures {
-            for n in 1..=8 {
+            for n in 1..=6 {
                 let root = tempfile::tempdir().unwrap();
                 let dir = root.path().join(mode);
                 let (acknowledged, died) = run_meddled(&dir, call, how, n);
@@ -224,7 +224,7 @@ fn dead_before_every_step_of_a_save() {
             let (acknowledged, died) = run_child(&dir, &[], Some(at));
             check(&dir, acknowledged, &format!("{mode}: step {at}"));
             if !died {
-                assert!(at > 30, "{at} steps");
+                assert!(at > 15, "{at} steps");
                 break;
             }
         }

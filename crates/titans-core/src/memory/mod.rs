@@ -280,7 +280,8 @@ impl NeuralMemory {
     /// - `values`: `[tokens, value_dim]`
     ///
     /// # Errors
-    /// [`InputError`] when a number is NaN or infinite; the state is as it was.
+    /// [`InputError`] when a number is NaN or infinite, or the weights would not stay
+    /// finite; the state is as it was.
     ///
     /// # Panics
     /// If the widths are not those of the configuration, or keys and values disagree on
@@ -361,11 +362,14 @@ impl NeuralMemory {
     }
 
     /// Writes the tokens that wait for their update as a short update of their own.
-    pub fn finish_update(&self, state: &mut MemoryState) -> WriteReport {
+    ///
+    /// # Errors
+    /// [`InputError::Diverges`]; the state is as it was.
+    pub fn finish_update(&self, state: &mut MemoryState) -> Result<WriteReport, InputError> {
         if state.tokens_pending() == 0 {
-            return WriteReport::default();
+            return Ok(WriteReport::default());
         }
-        let before = state.to_host();
+        let before = state.clone();
         let options = (&self.device, state.learned.accumulators[0].dtype());
         let nothing = Tokens::new(
             Tensor::zeros([1, 0, self.config().key_dim], options),
@@ -378,11 +382,16 @@ impl NeuralMemory {
             Tail::Apply,
             Form::Chunkwise,
         );
-        WriteReport {
+        let after = state.to_host();
+        if !after.is_finite() {
+            *state = before;
+            return Err(InputError::Diverges { memory: 0 });
+        }
+        Ok(WriteReport {
             surprise: Vec::new(),
             tokens_written: passed.tokens_written[0],
-            delta: StateDelta::between(&before, &state.to_host()),
-        }
+            delta: StateDelta::between(&before.to_host(), &after),
+        })
     }
 
     /// Writes and reads a stream in one pass, under learned gates if there are any: what a
@@ -504,7 +513,7 @@ impl NeuralMemory {
         keys: Tensor<3>,
         values: Tensor<3>,
     ) -> Result<Vec<WriteReport>, InputError> {
-        let before: Vec<HostState> = states.iter().map(MemoryState::to_host).collect();
+        let before = states.to_vec();
         let begun = states[0].tokens_pending();
         let [memories, count, _] = keys.dims();
         let passed = self.pass_unchecked(
@@ -514,6 +523,11 @@ impl NeuralMemory {
             Tail::Hold,
             Form::Chunkwise,
         );
+        let after: Vec<HostState> = states.iter().map(MemoryState::to_host).collect();
+        if let Some(memory) = after.iter().position(|state| !state.is_finite()) {
+            states.clone_from_slice(&before);
+            return Err(InputError::Diverges { memory });
+        }
         let mut surprise = passed.relative_error;
         if states[0].tokens_pending() > 0 {
             surprise = Tensor::cat(vec![surprise, self.surprise_of_pending(states)], 1);
@@ -523,7 +537,7 @@ impl NeuralMemory {
             .map(|memory| WriteReport {
                 surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
                 tokens_written: passed.tokens_written[memory],
-                delta: StateDelta::between(&before[memory], &states[memory].to_host()),
+                delta: StateDelta::between(&before[memory].to_host(), &after[memory]),
             })
             .collect())
     }
@@ -583,7 +597,8 @@ impl NeuralMemory {
             .map(|spec| match spec.start {
                 Start::Zero => vec![0.0; spec.len()],
                 Start::Random => {
-                    let bound = (3.0 / spec.rows as f32).sqrt();
+                    let scale = self.config().miras.retention_gate.initial_scale();
+                    let bound = scale * (3.0 / spec.rows as f32).sqrt();
                     (0..spec.len())
                         .map(|_| {
                             let unit = (words.next_u32() >> 8) as f32 / (1u32 << 24) as f32;

@@ -120,6 +120,14 @@ pub struct HostState {
     pub tokens_written: u64,
 }
 
+impl HostState {
+    pub(super) fn is_finite(&self) -> bool {
+        let mut values = self.tensors.iter().flat_map(|tensor| &tensor.values);
+        let mut scalars = self.scalars.values();
+        values.all(|value| value.is_finite()) && scalars.all(|value| value.is_finite())
+    }
+}
+
 /// One tensor of a [`HostState`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateTensor {

@@ -20,6 +20,16 @@ const SAMPLES: usize = 256;
 /// # Panics
 /// If `k` is larger than `values`.
 pub fn top_k_into(values: &[f32], k: usize, selected: &mut Vec<(u32, f32)>) {
+    top_k_from_guess(values, k, None, selected);
+}
+
+/// As [`top_k_into`], beginning with a guess of what the k-th largest entry is at least.
+pub(super) fn top_k_from_guess(
+    values: &[f32],
+    k: usize,
+    guess: Option<f32>,
+    selected: &mut Vec<(u32, f32)>,
+) {
     assert!(
         k <= values.len(),
         "k is {k}, but there are only {} values",
@@ -29,11 +39,16 @@ pub fn top_k_into(values: &[f32], k: usize, selected: &mut Vec<(u32, f32)>) {
     if k == 0 {
         return;
     }
-    let guess = guess_threshold(values, k);
-    collect_from(values, guess, selected);
-    if selected.len() < k {
+    let guesses = guess
+        .into_iter()
+        .chain(std::iter::once_with(|| guess_threshold(values, k)))
+        .chain([f32::NEG_INFINITY]);
+    for guess in guesses {
         selected.clear();
-        collect_from(values, f32::NEG_INFINITY, selected);
+        collect_from(values, guess, selected);
+        if selected.len() >= k {
+            break;
+        }
     }
     if selected.len() > k {
         selected.select_nth_unstable_by(k - 1, larger_first);
@@ -123,6 +138,10 @@ mod tests {
         let mut selected = vec![(7, 7.0)];
         top_k_into(values, k, &mut selected);
         assert_eq!(selected, by_sorting(values, k));
+        for guess in [f32::NAN, f32::INFINITY, 0.0, 1.0, -3.0] {
+            top_k_from_guess(values, k, Some(guess), &mut selected);
+            assert_eq!(selected, by_sorting(values, k), "guess {guess}");
+        }
     }
 
     #[test]

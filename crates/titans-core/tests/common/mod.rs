@@ -4,8 +4,8 @@
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use titans_core::{
     AttentionalBias, DotProduct, ForgetScope, GateSpan, GatedMlp, GradientBase, GradientDescent,
-    L2, L2Scale, LearningAlgorithm, MemoryArchitecture, MemoryConfig, MemoryState, Mlp,
-    NeuralMemory, Preset, RetentionGate, SparseChannelMlp, SparseGate, Tokens,
+    L2, L2Scale, LearningAlgorithm, MemoryArchitecture, MemoryConfig, MemoryState, Mlp, Momentum,
+    NeuralMemory, Preset, RetentionGate, SparseChannelMlp, SparseGate, Tokens, Wrap,
 };
 
 /// Width of keys and values.
@@ -23,6 +23,19 @@ pub(crate) fn small(preset: Preset) -> MemoryConfig {
     config.value_dim = WIDTH;
     config.seed = 5;
     config.update.update_size = config.update.update_size.min(5);
+    // The presets expect keys and values of length one; those of the tests are longer.
+    config.miras.learning_algorithm = match config.miras.learning_algorithm {
+        LearningAlgorithm::Momentum(momentum) => LearningAlgorithm::Momentum(Momentum {
+            step_size: 0.005,
+            ..momentum
+        }),
+        LearningAlgorithm::GradientDescent(descent) => {
+            LearningAlgorithm::GradientDescent(GradientDescent {
+                step_size: descent.step_size.min(0.005),
+            })
+        }
+        other => other,
+    };
     config.miras.architecture = match config.miras.architecture {
         MemoryArchitecture::Mlp(mlp) => MemoryArchitecture::Mlp(Mlp { hidden: 8, ..mlp }),
         MemoryArchitecture::GatedMlp(mlp) => {
@@ -39,13 +52,25 @@ pub(crate) fn small(preset: Preset) -> MemoryConfig {
     config
 }
 
+/// The memory of the MIRAS papers, small: with the normalisation and the residual.
+pub(crate) fn normed(preset: Preset) -> MemoryConfig {
+    let mut config = small(preset);
+    config.miras.architecture = MemoryArchitecture::Mlp(Mlp {
+        depth: 2,
+        hidden: 8,
+        wrap: Wrap::NormResidual,
+        ..Mlp::default()
+    });
+    config
+}
+
 /// One small memory for every preset, architecture, bias, gate, algorithm and schedule.
 pub(crate) fn every_kind() -> Vec<(String, MemoryConfig)> {
     let mut kinds: Vec<(String, MemoryConfig)> = Preset::ALL
         .iter()
         .map(|preset| (preset.name().to_owned(), small(*preset)))
         .collect();
-    let base = small(Preset::Titans);
+    let base = normed(Preset::Titans);
     for span in [GateSpan::PerToken, GateSpan::PerUpdate] {
         let mut push = |what: String, change: &dyn Fn(&mut MemoryConfig)| {
             let mut config = base;

@@ -7,6 +7,10 @@ use super::{RetentionGate, RetentionRule};
 use crate::error::{ConfigError, in_range};
 use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
 
+/// Spread of the initial logits beside that of initial weights: with less, all units of a
+/// layer begin as the same mean of their inputs, and learn the same.
+const INITIAL_SPREAD: f32 = 4.0;
+
 /// `W_t = mass * softmax(retention * log W_(t-1) + update_t)` over the inputs of each
 /// output (MIRAS, arXiv:2504.13173, eq. 19 and 27: Memora).
 ///
@@ -53,6 +57,10 @@ impl RetentionRule for Kl {
 
     fn constant(&self) -> f32 {
         self.retention
+    }
+
+    fn initial_scale(&self) -> f32 {
+        INITIAL_SPREAD
     }
 
     fn is_identity(&self) -> bool {

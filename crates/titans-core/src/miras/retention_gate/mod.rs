@@ -133,6 +133,11 @@ impl RetentionGate {
         self.rule().constant()
     }
 
+    /// What random initial values are multiplied with to become an accumulator.
+    pub(crate) fn initial_scale(&self) -> f32 {
+        self.rule().initial_scale()
+    }
+
     /// The initial weights are part of what the gate needs.
     pub(crate) fn needs_initial(&self) -> bool {
         self.rule().needs_initial()
@@ -201,6 +206,9 @@ trait RetentionRule: Debug {
         Ok(())
     }
     fn constant(&self) -> f32 {
+        1.0
+    }
+    fn initial_scale(&self) -> f32 {
         1.0
     }
     fn needs_initial(&self) -> bool {
