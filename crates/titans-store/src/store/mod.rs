@@ -364,13 +364,15 @@ impl MemoryStore {
     fn save_snapshot(&mut self, image: &MemoryImage) -> Result<Saved, StoreError> {
         let generation = Generation::new(self.next_sequence);
         let stamp = self.next_stamp();
-        let (bytes, digest) = save::encode_checked(&self.plan(), image, &stamp, self.access())?;
+        let bytes = self.plan().full(image, &stamp)?;
         self.check_not_overtaken(generation)?;
         // What went before is sealed, whatever becomes of this file.
         self.session = None;
 
         let storage = &*self.storage;
-        let temporary = save::write_temporary(storage, generation, &bytes, || self.make_room())?;
+        let access = self.access();
+        let (temporary, digest) =
+            save::write_and_read_back(storage, &bytes, image, &stamp, access, || self.make_room())?;
         // Whatever becomes of the name, it is spent: after a failed flush of the folder
         // nobody knows whether it survives.
         self.next_sequence = self.next_sequence.saturating_add(1);

@@ -49,7 +49,18 @@ pub(super) fn encode_checked(
     access: Access<'_>,
 ) -> Result<(Vec<u8>, [u8; 32]), StoreError> {
     let bytes = plan.full(image, stamp)?;
-    let decoded = decode_all(&bytes, access)?;
+    let digest = read_back(&bytes, image, stamp, access)?;
+    Ok((bytes, digest))
+}
+
+/// The digest of `bytes`, once they are known to read back as the image they came from.
+pub(super) fn read_back(
+    bytes: &[u8],
+    image: &MemoryImage,
+    stamp: &Stamp,
+    access: Access<'_>,
+) -> Result<[u8; 32], StoreError> {
+    let decoded = decode_all(bytes, access)?;
     let differs = |field: String| Err(StoreError::SelfCheck { field });
     if let Some(field) = image.difference(&decoded.image) {
         return differs(field);
@@ -57,7 +68,37 @@ pub(super) fn encode_checked(
     if stamp != &decoded.stamp {
         return differs("the stamp".to_owned());
     }
-    Ok((bytes, decoded.digest))
+    Ok(decoded.digest)
+}
+
+/// [`write_temporary`], and [`read_back`] on another thread meanwhile: reading takes about as
+/// long as the flush. Nothing gets a name before both have succeeded.
+pub(super) fn write_and_read_back(
+    storage: &dyn Storage,
+    bytes: &[u8],
+    image: &MemoryImage,
+    stamp: &Stamp,
+    access: Access<'_>,
+    make_room: impl FnOnce(),
+) -> Result<(String, [u8; 32]), StoreError> {
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_back(bytes, image, stamp, access));
+        let generation = Generation::new(stamp.sequence);
+        let written = write_temporary(storage, generation, bytes, make_room);
+        let read = reading.join().unwrap_or_else(|_| {
+            Err(StoreError::SelfCheck {
+                field: "everything (the check panicked)".to_owned(),
+            })
+        });
+        match (written, read) {
+            (Ok(temporary), Ok(digest)) => Ok((temporary, digest)),
+            (Ok(temporary), Err(error)) => {
+                let _ = storage.remove(&temporary);
+                Err(error)
+            }
+            (Err(error), _) => Err(error),
+        }
+    })
 }
 
 /// Writes `bytes` under a temporary name and flushes them; returns the name.
