@@ -168,7 +168,11 @@ def main():
     chance = random.Random(asked.seed)
     with tempfile.TemporaryDirectory(prefix="titans-block-") as name:
         folder = pathlib.Path(name)
-        empty, log, acks = record(folder, child, asked.broken)
+        try:
+            empty, log, acks = record(folder, child, asked.broken)
+        except subprocess.CalledProcessError as error:
+            # Not allowed to make or mount a file system here.
+            skip(f"{error.cmd[0]}: {(error.stderr or '').strip()}")
         found, sector = entries(log)
         writes = sum(1 for kind, *_ in found if not kind & (FLUSH | DISCARD))
         first = acks[0][0]
