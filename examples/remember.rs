@@ -2,7 +2,7 @@
 use titanmem::{Rows, Runtime, RuntimeConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = std::env::temp_dir().join("titanmem-remember");
+    let dir = std::env::temp_dir().join(format!("memories-{}", std::process::id()));
     // Any embedding of 64 numbers will do; here two made-up ones.
     let key: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
     let value: Vec<f32> = (0..64).map(|i| (i as f32).cos()).collect();

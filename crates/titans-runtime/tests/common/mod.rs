@@ -24,7 +24,8 @@ pub(crate) fn config() -> RuntimeConfig {
     config
 }
 
-/// Tokens of a stream, the same for the same seed.
+/// Tokens of a stream, the same for the same seed: rows of unit length, as presets without
+/// a normalised step need them.
 pub(crate) struct Stream {
     key_dim: usize,
     value_dim: usize,
@@ -50,11 +51,19 @@ impl Stream {
                 .wrapping_add(1_442_695_040_888_963_407);
             (word >> 40) as f32 / (1 << 23) as f32 - 1.0
         };
+        let mut rows = |dim: usize| -> Vec<f32> {
+            let mut rows: Vec<f32> = (0..tokens * dim).map(|_| number()).collect();
+            for row in rows.chunks_exact_mut(dim) {
+                let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+                row.iter_mut().for_each(|x| *x /= length);
+            }
+            rows
+        };
         Self {
             key_dim,
             value_dim,
-            keys: (0..tokens * key_dim).map(|_| number()).collect(),
-            values: (0..tokens * value_dim).map(|_| number()).collect(),
+            keys: rows(key_dim),
+            values: rows(value_dim),
         }
     }
 
