@@ -1,24 +1,21 @@
-//! Remembers one association, closes, reopens from disk, recalls it.
+//! Remembers one association and recalls it.
 use titanmem::{Rows, Runtime, RuntimeConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::temp_dir().join(format!("memories-{}", std::process::id()));
+    let runtime = Runtime::open(dir, RuntimeConfig::default())?;
+    let alice = runtime.user("alice")?;
+
     // Any embedding of 64 numbers will do; here two made-up ones.
     let key: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
     let value: Vec<f32> = (0..64).map(|i| (i as f32).cos()).collect();
-
-    let runtime = Runtime::open(&dir, RuntimeConfig::default())?;
-    let alice = runtime.user("alice")?;
     let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64))?;
     ticket.wait()?; // learned, and on disk
-    drop((alice, runtime));
 
-    let runtime = Runtime::open(&dir, RuntimeConfig::default())?;
-    let alice = runtime.user("alice")?;
     let mut recalled = vec![0.0; 64];
-    alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
+    let info = alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
     let close = |(r, v): (&f32, &f32)| (r - v).abs() < 1e-3;
     assert!(recalled.iter().zip(&value).all(close));
-    println!("remembered");
+    println!("recalled from version {}", info.version);
     Ok(())
 }
