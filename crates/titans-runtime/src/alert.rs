@@ -1,6 +1,7 @@
 //! Telling a person.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use titans_store::ShardId;
@@ -41,7 +42,7 @@ impl AlertKind {
 }
 
 /// Where alerts go. Called on a thread of the runtime or of the caller, so it should return
-/// soon; a panic in it is a panic of that thread.
+/// soon. A panic in it is logged and goes no further.
 pub trait AlertSink: Send + Sync {
     /// Takes one alert.
     fn alert(&self, alert: &Alert);
@@ -65,12 +66,15 @@ impl Alerts {
                 tracing::warn!(%shard, kind = kind.name(), "{message}");
             }
         }
-        if let Some(sink) = &self.0 {
-            sink.alert(&Alert {
-                shard,
-                kind,
-                message,
-            });
+        let Some(sink) = &self.0 else { return };
+        let alert = Alert {
+            shard,
+            kind,
+            message,
+        };
+        // The thread serves other users, too.
+        if catch_unwind(AssertUnwindSafe(|| sink.alert(&alert))).is_err() {
+            tracing::error!(%shard, "the alert sink panicked");
         }
     }
 }

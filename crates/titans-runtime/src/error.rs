@@ -48,6 +48,14 @@ pub enum RuntimeError {
         /// The folder.
         path: PathBuf,
     },
+    /// Other users of the machine can write into the folder, and so put a memory in it.
+    #[error("{} can be written by other users (mode {mode:04o})", .path.display())]
+    OpenToOthers {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The key that turns user ids into folder names is not what this version writes.
     #[error("{} is not a root key of 32 bytes", .path.display())]
     RootKey {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
@@ -31,6 +31,17 @@ impl Root {
             .mode(0o700)
             .create(path)
             .map_err(RuntimeError::io("create", path))?;
+        let mode = fs::metadata(path)
+            .map_err(RuntimeError::io("look at", path))?
+            .permissions()
+            .mode()
+            & 0o7777;
+        if mode & 0o022 != 0 {
+            return Err(RuntimeError::OpenToOthers {
+                path: path.to_owned(),
+                mode,
+            });
+        }
         let lock_path = path.join(LOCK);
         let lock = OpenOptions::new()
             .read(true)
@@ -121,6 +132,15 @@ mod tests {
         let (_root, again) = Root::open(&path).unwrap();
         assert_eq!(key.0, again.0);
         assert_ne!(key.0, [0; 32]);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        let error = Root::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("(mode 0770)"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
