@@ -3,7 +3,7 @@
 
 mod common;
 
-use burn::tensor::Device;
+use common::draw::seed;
 use common::{WIDTH, memory, numbers, random, small, state_in_f64};
 use titans_core::{Form, MemoryState, Preset, Tail, Tokens};
 
@@ -131,7 +131,7 @@ fn compare(state: &MemoryState, article: &Article, chunk: usize) {
 
 #[test]
 fn the_preset_follows_the_articles_equations() {
-    Device::flex().seed(1);
+    seed(1);
     let mut config = small(Preset::Article);
     config.update.update_size = 16;
     let memory = memory(config);

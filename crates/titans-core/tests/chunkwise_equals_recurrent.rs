@@ -4,6 +4,7 @@
 mod common;
 
 use burn::tensor::{DType, Device, Tensor};
+use common::draw::{sample, seed};
 use common::{apart, every_kind, in_f64, memory, numbers, random, small, state_in_f64};
 use titans_core::{
     DecayOrder, DeltaChunk, Form, GateValues, GradientDescent, L2Retention, LearningAlgorithm,
@@ -52,7 +53,7 @@ fn outcome(
 
 #[test]
 fn for_every_kind_of_memory_and_every_read() {
-    Device::flex().seed(1);
+    seed(1);
     for (what, config) in every_kind() {
         for count in [1, 5, 7, 13] {
             let tokens = in_f64(&Tokens::new(random(2, count), random(2, count)));
@@ -82,10 +83,10 @@ fn for_every_kind_of_memory_and_every_read() {
 
 #[test]
 fn under_gates_of_their_own() {
-    Device::flex().seed(2);
+    seed(2);
     let gate = |low: f64, high: f64, count: usize| -> Tensor<2> {
         let unit = burn::tensor::Distribution::Uniform(low, high);
-        Tensor::<2>::random([2, count], unit, &Device::flex()).cast(DType::F64)
+        sample([2, count], unit).cast(DType::F64)
     };
     for (what, config) in every_kind() {
         let tokens = Tokens {
@@ -156,7 +157,7 @@ fn the_test_vector_reads_four_six_and_seven() {
 
 #[test]
 fn a_token_never_changes_a_read_before_it() {
-    Device::flex().seed(3);
+    seed(3);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let (keys, values, queries) = (random(1, 13), random(1, 13), random(1, 13));
@@ -209,7 +210,7 @@ fn delta_config(retention: f32) -> MemoryConfig {
 
 #[test]
 fn the_chunk_of_the_delta_rule_is_exact_for_repeated_keys_and_any_length() {
-    Device::flex().seed(4);
+    seed(4);
     let few = random(2, 3);
     for count in [1usize, 2, 63, 64, 65, 131] {
         // The same three keys again and again: the worst case for a triangular inverse.
@@ -237,13 +238,13 @@ fn the_chunk_of_the_delta_rule_is_exact_for_repeated_keys_and_any_length() {
 
 #[test]
 fn the_decay_of_gated_delta_net_comes_before_the_error() {
-    Device::flex().seed(5);
+    seed(5);
     let count = 9;
     let draw = || random(1, count).cast(DType::F64);
     let (keys, values, queries) = (draw(), draw(), draw());
     let gate = |low, high| -> Tensor<2> {
         let unit = burn::tensor::Distribution::Uniform(low, high);
-        Tensor::<2>::random([1, count], unit, &Device::flex()).cast(DType::F64)
+        sample([1, count], unit).cast(DType::F64)
     };
     let (step_size, retention) = (gate(0.0, 0.3), gate(0.5, 1.0));
     let mut weights = random(1, common::WIDTH).cast(DType::F64);

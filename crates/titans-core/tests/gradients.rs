@@ -3,7 +3,8 @@
 
 mod common;
 
-use burn::tensor::{DType, Device, Distribution, Tensor};
+use burn::tensor::{DType, Distribution, Tensor};
+use common::draw::{sample, seed};
 use common::{WIDTH, apart, every_kind, memory, numbers, random, small};
 use titans_core::{
     AttentionalBias, Form, GateValues, MemoryArchitecture, NeuralMemory, Preset, ReadTime, Reading,
@@ -17,13 +18,13 @@ fn tracked<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
 
 #[test]
 fn the_gradient_of_every_bias_is_that_of_its_loss() {
-    Device::flex().seed(1);
+    seed(1);
     for bias in AttentionalBias::EXAMPLES {
         let prediction = tracked(random(2, 5).cast(DType::F64) * 2.0);
         let values = Tensor::from_inner(random(2, 5).cast(DType::F64));
         let threshold = bias.takes_threshold().then(|| {
             let uniform = Distribution::Uniform(0.3, 2.0);
-            let drawn = Tensor::<3>::random([2, 5, 1], uniform, &Device::flex());
+            let drawn = sample([2, 5, 1], uniform);
             Tensor::from_inner(drawn.cast(DType::F64))
         });
         for threshold in [None, threshold] {
@@ -42,7 +43,7 @@ fn the_gradient_of_every_bias_is_that_of_its_loss() {
 
 #[test]
 fn the_hand_written_gradient_of_every_memory_is_that_of_its_loss() {
-    Device::flex().seed(2);
+    seed(2);
     for architecture in MemoryArchitecture::EXAMPLES {
         for bias in AttentionalBias::EXAMPLES {
             let mut config = small(Preset::Yaad);
@@ -56,7 +57,7 @@ fn the_hand_written_gradient_of_every_memory_is_that_of_its_loss() {
                 .into_iter()
                 .map(|tensor| {
                     let noise = Distribution::Normal(0.0, 0.3);
-                    let noise = Tensor::random(tensor.dims(), noise, &Device::flex());
+                    let noise = sample(tensor.dims(), noise);
                     tracked((tensor + noise).cast(DType::F64))
                 })
                 .collect();
@@ -105,14 +106,10 @@ impl Parameters {
         let draw = || random(1, TOKENS).cast(DType::F64);
         let gate = |low: f64, high: f64| -> Tensor<2> {
             let uniform = Distribution::Uniform(low, high);
-            Tensor::<2>::random([1, TOKENS], uniform, &Device::flex()).cast(DType::F64)
+            sample([1, TOKENS], uniform).cast(DType::F64)
         };
         let noisy = |tensor: Tensor<2>| {
-            let noise = Tensor::random(
-                tensor.dims(),
-                Distribution::Normal(0.0, 0.3),
-                &Device::flex(),
-            );
+            let noise = sample(tensor.dims(), Distribution::Normal(0.0, 0.3));
             (tensor + noise).cast(DType::F64)
         };
         Self {
@@ -219,7 +216,7 @@ fn central(
 
 #[test]
 fn outer_gradients_through_writes_and_reads_are_finite_differences() {
-    Device::flex().seed(3);
+    seed(3);
     let mut checked = 0;
     for (what, config) in every_kind() {
         let memory = memory(config);
@@ -282,7 +279,7 @@ fn outer_gradients_through_writes_and_reads_are_finite_differences() {
 
 fn noise<const D: usize>(like: &Tensor<D>) -> Tensor<D> {
     let normal = Distribution::Normal(0.0, 1.0);
-    Tensor::<D>::random(like.dims(), normal, &Device::flex()).cast(DType::F64)
+    sample(like.dims(), normal).cast(DType::F64)
 }
 
 fn inner_product(left: &Parameters, right: &Parameters) -> f64 {

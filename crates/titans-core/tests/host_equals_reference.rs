@@ -1,8 +1,12 @@
 //! The fast path and the reference agree: what is read, what is written, what is touched.
 
+#[path = "common/draw.rs"]
+mod draw;
+
 use std::sync::Arc;
 
 use burn::tensor::{Device, Distribution, Tensor};
+use draw::{sample, seed};
 use titans_core::{
     Form, HostOps, LearningAlgorithm, MemoryArchitecture, MemoryConfig, NeuralMemory, NoRetention,
     NormalisedStep, Preset, RetentionGate, SparseChannelMlp, SurpriseSigmoid, Tail, TensorOps,
@@ -38,11 +42,7 @@ fn pair(config: MemoryConfig) -> (NeuralMemory, NeuralMemory) {
 }
 
 fn random(tokens: usize, width: usize) -> Tensor<2> {
-    Tensor::random(
-        [tokens, width],
-        Distribution::Normal(0.0, 1.0),
-        &Device::flex(),
-    )
+    sample([tokens, width], Distribution::Normal(0.0, 1.0))
 }
 
 fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
@@ -121,7 +121,7 @@ fn check(config: MemoryConfig, tokens: usize) {
 
 #[test]
 fn odd_and_prime_sizes() {
-    Device::flex().seed(3);
+    seed(3);
     check(config(97, 7, 13, 5), 31);
     check(config(64, 64, 8, 8), 17);
     check(config(1, 1, 1, 1), 3);
@@ -130,13 +130,13 @@ fn odd_and_prime_sizes() {
 
 #[test]
 fn more_tokens_than_one_block_of_activations() {
-    Device::flex().seed(4);
+    seed(4);
     check(config(67, 5, 8, 4), 263);
 }
 
 #[test]
 fn every_retention_gate_and_a_partial_step() {
-    Device::flex().seed(5);
+    seed(5);
     for retention_gate in [
         RetentionGate::None(NoRetention),
         RetentionGate::SurpriseSigmoid(SurpriseSigmoid {

@@ -1,6 +1,10 @@
 //! What every memory obeys, whatever its sizes.
 
+#[path = "common/draw.rs"]
+mod draw;
+
 use burn::tensor::{Device, Distribution, Tensor};
+use draw::{sample, seed};
 use titans_core::{
     MemoryArchitecture, MemoryConfig, MemoryState, NeuralMemory, Preset, SparseChannelMlp,
     StateError,
@@ -20,11 +24,7 @@ fn memory() -> NeuralMemory {
 }
 
 fn random(tokens: usize) -> Tensor<2> {
-    Tensor::random(
-        [tokens, 64],
-        Distribution::Normal(0.0, 1.0),
-        &Device::flex(),
-    )
+    sample([tokens, 64], Distribution::Normal(0.0, 1.0))
 }
 
 fn weights(state: &MemoryState) -> Vec<f32> {
@@ -41,7 +41,7 @@ fn recalled(memory: &NeuralMemory, state: &MemoryState, key: Tensor<2>) -> Vec<f
 
 #[test]
 fn pieces_equal_the_whole() {
-    Device::flex().seed(1);
+    seed(1);
     let memory = memory();
     let (keys, values) = (random(300), random(300));
     let mut whole = memory.initial_state();
@@ -76,7 +76,7 @@ fn pieces_equal_the_whole() {
 
 #[test]
 fn a_known_association_leaves_the_weights_bit_for_bit() {
-    Device::flex().seed(2);
+    seed(2);
     let memory = memory();
     let (key, value) = (random(1), random(1));
     let mut state = memory.initial_state();
@@ -97,7 +97,7 @@ fn a_known_association_leaves_the_weights_bit_for_bit() {
 
 #[test]
 fn only_touched_rows_change() {
-    Device::flex().seed(3);
+    seed(3);
     let memory = memory();
     let mut state = memory.initial_state();
     memory
@@ -195,7 +195,7 @@ fn an_impossible_configuration_names_the_number() {
 
 #[test]
 fn a_state_comes_back_from_the_host_bit_for_bit_and_goes_on_alike() {
-    Device::flex().seed(6);
+    seed(6);
     let memory = memory();
     let mut state = memory.initial_state();
     memory

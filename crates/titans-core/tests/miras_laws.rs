@@ -3,6 +3,7 @@
 mod common;
 
 use burn::tensor::{Device, Tensor};
+use common::draw::seed;
 use common::{WIDTH, bits, every_kind, memory, normed, numbers, random, small};
 use titans_core::{
     ElasticNet, Form, GateValues, InputError, Kl, Lq, MemoryConfig, MemoryState, NeuralMemory,
@@ -55,7 +56,7 @@ fn tensors(state: &MemoryState) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_zero_step_under_full_retention_changes_nothing() {
-    Device::flex().seed(1);
+    seed(1);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let mut state = memory.initial_state();
@@ -95,7 +96,7 @@ fn after_writing(gate: RetentionGate) -> (MemoryConfig, MemoryState) {
 
 #[test]
 fn kl_weights_stay_on_their_simplex() {
-    Device::flex().seed(2);
+    seed(2);
     let gate = Kl {
         retention: 0.9,
         mass: 3.0,
@@ -115,7 +116,7 @@ fn kl_weights_stay_on_their_simplex() {
 
 #[test]
 fn lq_weights_are_the_accumulator_over_a_power_of_its_norm() {
-    Device::flex().seed(3);
+    seed(3);
     let gate = Lq {
         retention: 0.9,
         power: 4.0,
@@ -137,7 +138,7 @@ fn lq_weights_are_the_accumulator_over_a_power_of_its_norm() {
 
 #[test]
 fn an_elastic_net_sets_small_weights_to_exactly_zero() {
-    Device::flex().seed(4);
+    seed(4);
     let gate = ElasticNet {
         retention: 0.9,
         threshold: 1.0,
@@ -150,7 +151,7 @@ fn an_elastic_net_sets_small_weights_to_exactly_zero() {
 
 #[test]
 fn row_norms_stay_those_of_the_beginning() {
-    Device::flex().seed(5);
+    seed(5);
     let (config, state) = after_writing(RetentionGate::RowNorm(RowNorm));
     let initial = memory(config).initial_state();
     for (before, after) in initial.tensors().iter().zip(state.tensors()) {
@@ -178,7 +179,7 @@ fn is_finite(state: &MemoryState) -> bool {
 
 #[test]
 fn nothing_becomes_nan_on_zeros_and_saturated_gates() {
-    Device::flex().seed(6);
+    seed(6);
     let zeros = || Tensor::<3>::zeros([1, 11, WIDTH], &Device::flex());
     for (what, config) in every_kind() {
         let memory = memory(config);
@@ -219,7 +220,7 @@ fn nothing_becomes_nan_on_zeros_and_saturated_gates() {
 
 #[test]
 fn input_that_is_not_finite_is_refused_and_the_state_is_as_it_was() {
-    Device::flex().seed(7);
+    seed(7);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let mut state = memory.initial_state();
@@ -287,7 +288,7 @@ fn an_update_that_would_diverge_is_refused_and_the_state_is_as_it_was() {
 
 #[test]
 fn one_bad_memory_of_a_batch_leaves_all_of_them_as_they_were() {
-    Device::flex().seed(8);
+    seed(8);
     for preset in Preset::ALL {
         let memory = memory(small(*preset));
         let mut states = [memory.initial_state(), memory.initial_state()];

@@ -1,11 +1,15 @@
 //! The bars of the recall table, in small: the law of streaming, and what the default holds.
 
+#[path = "common/draw.rs"]
+mod draw;
+
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use draw::{sample, seed};
 use titans_core::{NeuralMemory, Preset};
 
 fn unit_rows(count: usize) -> Tensor<2> {
     let normal = Distribution::Normal(0.0, 1.0);
-    let rows: Tensor<2> = Tensor::random([count, 64], normal, &Device::flex());
+    let rows: Tensor<2> = sample([count, 64], normal);
     let norm = (rows.clone() * rows.clone()).sum_dim(1).sqrt();
     rows / norm
 }
@@ -39,7 +43,7 @@ fn delta_recalls_as_much_of_a_stream_as_theory_says() {
     let memory = NeuralMemory::new(config, &Device::flex()).expect("valid");
     let mut sum = 0;
     for stream in 0..STREAMS {
-        Device::flex().seed(stream as u64);
+        seed(stream as u64);
         let candidates = unit_rows(CANDIDATES);
         // Every candidate once, then again: as even as a random draw, and as good.
         let own: Vec<i32> = (0..LENGTH).map(|t| (t * 389 % CANDIDATES) as i32).collect();
@@ -57,7 +61,7 @@ fn delta_recalls_as_much_of_a_stream_as_theory_says() {
 #[test]
 fn the_default_tells_two_thousand_pairs_apart_that_were_seen_once() {
     const PAIRS: usize = 2048;
-    Device::flex().seed(1);
+    seed(1);
     let mut config = Preset::Sparse.config();
     config.update.surprise_threshold = 0.0;
     let memory = NeuralMemory::new(config, &Device::flex()).expect("valid");

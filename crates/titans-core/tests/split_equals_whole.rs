@@ -3,7 +3,8 @@
 
 mod common;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
+use common::draw::seed;
 use common::{bits, every_kind, memory, numbers, random};
 use titans_core::{Form, MemoryState, NeuralMemory, ReadTime, Reading, Tail, Tokens, WriteReport};
 
@@ -44,7 +45,7 @@ fn in_pieces(
 
 #[test]
 fn pieces_of_any_length_equal_the_whole() {
-    Device::flex().seed(1);
+    seed(1);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let (keys, values) = (random(1, TOKENS), random(1, TOKENS));
@@ -60,7 +61,7 @@ fn pieces_of_any_length_equal_the_whole() {
 
 #[test]
 fn reads_beside_pieces_equal_reads_beside_the_whole() {
-    Device::flex().seed(2);
+    seed(2);
     for (what, config) in every_kind() {
         if config.update.update_size == 1 {
             // The exact chunk of the delta rule depends on where pieces begin; the
@@ -107,7 +108,7 @@ fn reads_beside_pieces_equal_reads_beside_the_whole() {
 
 #[test]
 fn many_memories_in_one_batch_are_each_as_if_alone() {
-    Device::flex().seed(3);
+    seed(3);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let (keys, values) = (random(5, TOKENS), random(5, TOKENS));
@@ -143,7 +144,7 @@ fn many_memories_in_one_batch_are_each_as_if_alone() {
 
 #[test]
 fn memories_that_are_not_equally_far_are_written_all_the_same() {
-    Device::flex().seed(4);
+    seed(4);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let (keys, values) = (random(2, TOKENS), random(2, TOKENS));
@@ -169,7 +170,7 @@ fn memories_that_are_not_equally_far_are_written_all_the_same() {
 
 #[test]
 fn a_saved_memory_goes_on_as_if_it_had_never_stopped() {
-    Device::flex().seed(5);
+    seed(5);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let (keys, values) = (random(1, TOKENS), random(1, TOKENS));
@@ -196,7 +197,7 @@ fn a_saved_memory_goes_on_as_if_it_had_never_stopped() {
 
 #[test]
 fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
-    Device::flex().seed(6);
+    seed(6);
     for (what, config) in every_kind() {
         let memory = memory(config);
         let mut state = memory.initial_state();

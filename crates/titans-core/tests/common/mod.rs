@@ -1,7 +1,10 @@
 //! Small memories of every kind, and numbers to feed them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod draw;
+
 use burn::tensor::{DType, Device, Distribution, Tensor};
+use draw::sample;
 use titans_core::{
     AttentionalBias, DotProduct, ForgetScope, GateSpan, GatedMlp, GradientBase, GradientDescent,
     L2, L2Scale, LearningAlgorithm, MemoryArchitecture, MemoryConfig, MemoryState, Mlp, Momentum,
@@ -136,11 +139,7 @@ pub(crate) fn memory(config: MemoryConfig) -> NeuralMemory {
 
 /// Normal numbers, `[memories, tokens, WIDTH]`.
 pub(crate) fn random(memories: usize, tokens: usize) -> Tensor<3> {
-    Tensor::random(
-        [memories, tokens, WIDTH],
-        Distribution::Normal(0.0, 1.0),
-        &Device::flex(),
-    )
+    sample([memories, tokens, WIDTH], Distribution::Normal(0.0, 1.0))
 }
 
 /// A state in f64 with the seed's weights.
