@@ -77,8 +77,9 @@ fn what_was_called_durable_survives_a_kill() {
             }
             acknowledged
         });
-        // Spread over the opening and some hundred saves.
-        std::thread::sleep(Duration::from_millis(5 + kill * 37 % 151));
+        // Spread over the opening and some hundred saves, longer and longer, so that a slow
+        // machine gets that far, too.
+        std::thread::sleep(Duration::from_millis(5 + kill * 37 % 151 + kill % 30 * 8));
         child.kill().unwrap();
         child.wait().unwrap();
         for (all, now) in acknowledged.iter_mut().zip(reader.join().unwrap()) {
