@@ -47,7 +47,7 @@ fn command(
         Err(usage) => {
             // A reader that has seen enough closes the pipe; that is no failure of ours.
             let _ = match usage.use_stderr() {
-                true => write!(err, "{}", usage.render()),
+                true => writeln!(err, "needle: {}", one_line(&usage)),
                 false => write!(out, "{}", usage.render()),
             };
             return u8::try_from(usage.exit_code()).unwrap_or(2);
@@ -60,6 +60,13 @@ fn command(
             1
         }
     }
+}
+
+/// What is wrong with the command line, without the hints below it.
+fn one_line(usage: &clap::Error) -> String {
+    let text = usage.render().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    first.trim_start_matches("error: ").to_owned()
 }
 
 fn benchmark(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Error> {
