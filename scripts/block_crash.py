@@ -55,7 +55,8 @@ def missing():
 
 def build():
     run("cargo", "build", "--release", "-p", "titans-store", "--example", "crash_child", cwd=ROOT)
-    return ROOT / "target/release/examples/crash_child"
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return target.resolve() / "release/examples/crash_child"
 
 
 def attach(path):
