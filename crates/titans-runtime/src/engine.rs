@@ -44,7 +44,6 @@ impl Engine {
         root: Root,
         key: RootKey,
     ) -> Result<Self, RuntimeError> {
-        config.validate()?;
         let device = config.device.open()?;
         let memory = NeuralMemory::new(config.memory, &device)?;
         Ok(Self {

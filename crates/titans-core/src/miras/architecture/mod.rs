@@ -30,7 +30,7 @@ use std::fmt::Debug;
 use burn::tensor::Tensor;
 
 use super::descriptor::{ChoiceDescriptor, Params};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, in_range};
 
 /// The memory architecture: which tensors a memory has and how it predicts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -266,4 +266,11 @@ trait ArchitectureRule: Debug {
         inputs: Tensor<3>,
         at_prediction: &dyn Fn(&Tensor<3>) -> Tensor<3>,
     ) -> TokenGradients;
+}
+
+/// `Ok` for the depths that the ablation of Titans covers.
+fn validate_depth(depth: usize) -> Result<(), ConfigError> {
+    in_range("depth", depth as f32, "1 to 4", |depth| {
+        (1.0..=4.0).contains(&depth)
+    })
 }

@@ -4,9 +4,9 @@ use burn::tensor::Tensor;
 
 use super::{
     Activation, ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps,
-    TensorSpec, TokenGradients, Wrap,
+    TensorSpec, TokenGradients, Wrap, validate_depth,
 };
-use crate::error::{ConfigError, at_least_one, in_range};
+use crate::error::{ConfigError, at_least_one};
 use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
 
 /// Gated blocks on a residual stream, as the feed-forward layers of current transformers
@@ -84,9 +84,7 @@ impl ArchitectureRule for SwiGluMlp {
 
     fn validate(&self) -> Result<(), ConfigError> {
         at_least_one("hidden", self.hidden)?;
-        in_range("depth", self.depth as f32, "1 to 4", |depth| {
-            (1.0..=4.0).contains(&depth)
-        })
+        validate_depth(self.depth)
     }
 
     fn validate_widths(&self, key_dim: usize, value_dim: usize) -> Result<(), ConfigError> {
