@@ -10,6 +10,7 @@ mod generation;
 mod journal;
 mod pruning;
 mod readers;
+mod record_log;
 mod recovery;
 mod save;
 
@@ -26,6 +27,7 @@ use self::generation::{JournalName, Slot};
 use self::journal::{Appender, Journal};
 use self::pruning::Holdings;
 pub use self::readers::{FileVerdict, MemoryReader, read_newest, verify_dir, verify_dir_with};
+pub use self::record_log::{LogContents, RecordLog};
 pub use self::recovery::{Kept, Recovery, Skipped, TornTail};
 pub use self::save::{Saved, SavedForm};
 use crate::codec::delta::{self, ImageDelta};
@@ -295,6 +297,35 @@ impl MemoryStore {
             }
         }
         Ok(())
+    }
+
+    /// Removes every generation but the newest, the pinned one, journals and quarantined
+    /// files included, after `image` is durable as a file of its own. For a memory that must
+    /// not keep what its older generations hold.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::save`]; what the operating system refuses to remove. Until this has
+    /// succeeded, assume that the older generations are there.
+    pub fn save_as_only_generation(&mut self, image: &MemoryImage) -> Result<Saved, StoreError> {
+        self.check_writable(image)?;
+        let saved = self.save_snapshot(&*self.config.precision.round(image)?)?;
+        let storage = &*self.storage;
+        for name in files::list(storage, "")? {
+            let is_newest = name == saved.generation.file_name();
+            let is_older = Slot::from_file_name(&name).is_some() && !is_newest;
+            if is_older || JournalName::from_file_name(&name).is_some() {
+                let removed = storage.remove(&name);
+                removed.map_err(io_error(storage, "remove", &name))?;
+            }
+        }
+        recovery::empty_quarantine(storage, 0, &mut []);
+        storage
+            .sync_folder()
+            .map_err(|source| StoreError::NotDurable {
+                path: storage.path().to_owned(),
+                source,
+            })?;
+        Ok(saved)
     }
 
     /// The pinned generation, if there is one.
