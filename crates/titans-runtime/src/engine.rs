@@ -1,4 +1,4 @@
-//! What the threads of a runtime do: learn a chunk, publish it, save it.
+//! What the handles and threads of a runtime share, and what its savers do.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,18 +6,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
 use titans_core::NeuralMemory;
 use titans_store::ForgetReceipt;
 
 use crate::alert::AlertKind;
-use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
+use crate::checkpoint::{MemoryIdentity, empty_snapshot};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Lease, Position, RolledBack, SaveJob, Shard, TokenRows, Watermark};
-use crate::snapshot::Snapshot;
+use crate::shard::{Bounds, Lease, Position, RolledBack, SaveJob, Shard, Step, Watermark};
 use crate::stats::Timers;
 use crate::table::ShardTable;
 use crate::user::{RootKey, shard_dir};
@@ -136,25 +134,6 @@ impl Engine {
         self.wake_learner(shard);
     }
 
-    /// Serves learners until the queue is closed.
-    pub(crate) fn run_learner(&self) {
-        while let Some(shard) = self.learners.pop() {
-            let Some(rows) = shard.next_chunk(&self.bounds) else {
-                continue;
-            };
-            let learned = guarded(|| self.timers.learn.time(|| self.learn(&shard, rows)));
-            match learned {
-                Ok(snapshot) => {
-                    let due = shard.publish(snapshot, &self.bounds, &self.timers.publish);
-                    self.savers.push(&shard, due);
-                    // To the end of the line: other users are served in between.
-                    self.learners.push(&shard, Instant::now());
-                }
-                Err(reason) => self.fail(&shard, "learning", reason),
-            }
-        }
-    }
-
     /// Serves savers until the queue is closed.
     pub(crate) fn run_saver(&self) {
         while let Some(shard) = self.savers.pop() {
@@ -170,7 +149,7 @@ impl Engine {
                     // Learning may have waited for this save.
                     self.wake_learner(&shard);
                 }
-                Err(reason) => self.fail(&shard, "saving", reason),
+                Err(reason) => self.fail(&shard, Step::Saving, reason),
             }
         }
     }
@@ -181,37 +160,6 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-    }
-
-    fn learn(&self, shard: &Shard, rows: TokenRows) -> Result<Snapshot, String> {
-        let current = shard.published.load();
-        let (key_dim, value_dim) = self.widths();
-        let tokens = rows.keys.len() / key_dim;
-        let device = self.memory.device();
-        let tensor =
-            |values, dim| Tensor::<2>::from_data(TensorData::new(values, [tokens, dim]), &device);
-
-        let mut state = current.state.clone();
-        let keys = tensor(rows.keys, key_dim);
-        let values = tensor(rows.values, value_dim);
-        let report = self
-            .memory
-            .write(&mut state, keys, values)
-            .map_err(|error| error.to_string())?;
-        // Finite input can still overflow. Such a chunk must not replace a good snapshot.
-        if let Some(token) = report.surprise.iter().position(|s| !s.is_finite()) {
-            return Err(format!(
-                "token {token} of the chunk at token {} left the finite numbers",
-                current.state.tokens_seen
-            ));
-        }
-        Ok(Snapshot {
-            shard: shard.id,
-            version: current.version + 1,
-            last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
-            state,
-            changed: image_delta(&report.delta),
-        })
     }
 
     fn save(&self, shard: &Shard, job: &SaveJob) -> Result<(), String> {
@@ -230,19 +178,20 @@ impl Engine {
         Ok(())
     }
 
-    fn fail(&self, shard: &Shard, step: &str, reason: String) {
+    /// Ends learning and saving for a shard of which a step failed.
+    pub(crate) fn fail(&self, shard: &Shard, step: Step, reason: String) {
         let reason = format!("{step} failed: {reason}");
-        shard.fail(reason.as_str().into());
+        shard.fail(step, reason.as_str().into());
         self.config
             .alerts
             .raise(shard.id, AlertKind::Failed, reason);
     }
 }
 
-/// Runs a step of one shard so that its panic is that shard's error.
+/// Runs a step so that its panic is an error.
 ///
 /// What the step works on is private to it until it succeeds, so nothing half-done is seen.
-fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(crate) fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(outcome) => outcome,
         Err(panic) => Err(format!("panic: {}", message(&*panic))),

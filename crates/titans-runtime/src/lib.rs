@@ -49,6 +49,7 @@ mod checkpoint;
 mod config;
 mod engine;
 mod error;
+mod learner;
 mod memory;
 mod root;
 mod rows;

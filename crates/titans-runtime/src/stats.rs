@@ -1,5 +1,6 @@
 //! How long the steps of learning take.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,9 @@ pub(crate) struct Timers {
     pub(crate) learn: Timer,
     pub(crate) publish: Timer,
     pub(crate) save: Timer,
+    /// Relaxed, as the next: both are counts that order nothing.
+    chunks: AtomicU64,
+    batches: AtomicU64,
 }
 
 impl Timers {
@@ -70,7 +74,15 @@ impl Timers {
             learn: Timer::new("titanmem_learn_seconds"),
             publish: Timer::new("titanmem_publish_seconds"),
             save: Timer::new("titanmem_save_seconds"),
+            chunks: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
         }
+    }
+
+    /// Counts a batch of chunks that was learned.
+    pub(crate) fn count_batch(&self, chunks: usize) {
+        self.chunks.fetch_add(chunks as u64, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -78,20 +90,27 @@ impl Timers {
             learn: self.learn.latency(),
             publish: self.publish.latency(),
             save: self.save.latency(),
+            chunks: self.chunks.load(Ordering::Relaxed),
+            batches: self.batches.load(Ordering::Relaxed),
         }
     }
 }
 
-/// How long the steps took since the runtime was opened.
+/// What was done since the runtime was opened, and how long the steps took.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// One chunk: from host rows to the next state.
+    /// One batch of chunks: from host rows to the next states.
     pub learn: Latency,
     /// The exclusive section: replacing the snapshot that readers see.
     pub publish: Latency,
     /// One generation: from a snapshot to a durable file.
     pub save: Latency,
+    /// Chunks that were learned.
+    pub chunks: u64,
+    /// Batches that they were learned in; see
+    /// [`learn_batch`](crate::RuntimeConfig::learn_batch).
+    pub batches: u64,
 }
 
 /// The distribution of a duration.

@@ -11,6 +11,7 @@ mod lease;
 mod open;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -116,6 +117,32 @@ impl From<&Stopped> for RuntimeError {
                 reason: Arc::clone(reason),
             },
         }
+    }
+}
+
+/// What a learner finds when it has a shard.
+#[derive(Debug)]
+pub(crate) enum NextChunk {
+    Rows(TokenRows),
+    /// The shard stays with the learner.
+    OfOtherLength,
+    /// The shard is free.
+    Nothing,
+}
+
+/// What a thread does with a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Learning,
+    Saving,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Learning => "learning",
+            Self::Saving => "saving",
+        })
     }
 }
 
@@ -252,18 +279,23 @@ impl Shard {
         claimed
     }
 
-    /// The next chunk for the learner that has the shard, or `None` and the shard is free.
-    pub(crate) fn next_chunk(&self, bounds: &Bounds) -> Option<TokenRows> {
+    /// The next chunk for the learner that has the shard, if it is `length` tokens long or if
+    /// any length will do.
+    pub(crate) fn next_chunk(&self, length: Option<usize>, bounds: &Bounds) -> NextChunk {
         let mut state = self.lock();
-        let rows = match state.may_learn(bounds) {
-            true => state.chunker.take(),
-            false => None,
+        let ready = match state.may_learn(bounds) {
+            true => state.chunker.ready(),
+            false => 0,
         };
+        if length.is_some_and(|length| ready > 0 && ready != length) {
+            return NextChunk::OfOtherLength;
+        }
+        let rows = (ready > 0).then(|| state.chunker.take()).flatten();
         state.learning = rows.is_some();
         drop(state);
         // There is room in the queue now.
         self.changed.notify_all();
-        rows
+        rows.map_or(NextChunk::Nothing, NextChunk::Rows)
     }
 
     /// Publishes what a learner made of a chunk. Returns when it should be saved.
@@ -320,10 +352,15 @@ impl Shard {
     }
 
     /// Ends learning and saving for good; readers keep the last snapshot.
-    pub(crate) fn fail(&self, reason: Arc<str>) {
+    ///
+    /// The other step may still be at work here. It finds out when it is done, and until then
+    /// the shard counts as busy, so that no rollback is overtaken by what it publishes.
+    pub(crate) fn fail(&self, step: Step, reason: Arc<str>) {
         let mut state = self.lock();
-        state.learning = false;
-        state.saving = false;
+        match step {
+            Step::Learning => state.learning = false,
+            Step::Saving => state.saving = false,
+        }
         state.stopped = Some(Stopped::Failed(reason));
         drop(state);
         self.changed.notify_all();
