@@ -1,6 +1,7 @@
 //! A snapshot to an image for the disk and back: the one file that knows both sides.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use titans_core::{
@@ -19,6 +20,8 @@ use crate::snapshot::Snapshot;
 const CUSTOM: &str = "custom";
 /// Key of the update schedule among an image's texts.
 const UPDATE: &str = "update";
+/// Key of the number of rebuilds among an image's texts.
+const HISTORY: &str = "rebuilds";
 
 /// What every image of a runtime's memories says alike.
 #[derive(Clone, Debug)]
@@ -53,13 +56,22 @@ impl MemoryIdentity {
 
     /// The image of a snapshot.
     pub(crate) fn image(&self, snapshot: &Snapshot) -> MemoryImage {
-        let host = snapshot.state.to_host();
+        self.image_of(&snapshot.state, snapshot)
+    }
+
+    /// The image of a state that is not published, with the counters of `place`.
+    pub(crate) fn image_of(&self, state: &MemoryState, place: &Snapshot) -> MemoryImage {
+        let host = state.to_host();
+        let mut extra = self.extra.clone();
+        if place.history > 0 {
+            extra.insert(HISTORY.to_owned(), place.history.to_string());
+        }
         MemoryImage {
-            shard: snapshot.shard,
+            shard: place.shard,
             model: self.model.clone(),
             base_digest: self.base_digest,
             model_digest: None,
-            last_chunk_id: snapshot.last_chunk_id,
+            last_chunk_id: place.last_chunk_id,
             tokens_seen: host.tokens_seen,
             tokens_written: host.tokens_written,
             scalars: host.scalars,
@@ -69,8 +81,14 @@ impl MemoryIdentity {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             rolled_back_from: None,
-            extra: self.extra.clone(),
+            extra,
         }
+    }
+
+    /// How often the memory in an image was rebuilt.
+    pub(crate) fn history(image: &MemoryImage) -> u64 {
+        let text = image.extra.get(HISTORY);
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     /// The state in an image, if it is a state of this memory.
@@ -142,7 +160,9 @@ pub(crate) fn empty_snapshot(memory: &NeuralMemory, shard: ShardId) -> Snapshot 
         shard,
         version: 0,
         last_chunk_id: 0,
+        history: 0,
         state: memory.initial_state(),
+        ledger: Arc::default(),
         changed: None,
     }
 }

@@ -7,6 +7,7 @@ use titans_store::StoreConfig;
 
 use crate::alert::Alerts;
 use crate::error::RuntimeError;
+use crate::ledger::LedgerConfig;
 
 /// How a runtime learns, publishes and saves. Every field has a default.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct RuntimeConfig {
     pub learn_batch: Option<usize>,
     /// Threads that save. Default 1.
     pub savers: usize,
+    /// What is kept beside a memory of what was stored in it.
+    pub ledger: LedgerConfig,
     /// How files are kept.
     pub store: StoreConfig,
     /// Who is told when something is lost or fails. Default: the log and the metrics.
@@ -87,6 +90,7 @@ impl Default for RuntimeConfig {
             learners: 1,
             learn_batch: None,
             savers: 1,
+            ledger: LedgerConfig::default(),
             store: StoreConfig::default(),
             alerts: Alerts::default(),
         }
@@ -111,7 +115,7 @@ impl RuntimeConfig {
     }
 
     /// Bytes that one open memory may take: its snapshot, the next one being built, those
-    /// that wait for the disk, and a full queue.
+    /// that wait for the disk, a full queue and a full ledger.
     pub fn bytes_per_user(&self) -> usize {
         let row = self.memory.key_dim.saturating_add(self.memory.value_dim);
         let queue = self
@@ -120,7 +124,9 @@ impl RuntimeConfig {
             .saturating_mul(size_of::<f32>());
         let unsaved = self.durability.max_unsaved().min(MAX_UNSAVED) as usize;
         let snapshots = self.memory.state_bytes().saturating_mul(2 + unsaved);
-        snapshots.saturating_add(queue)
+        snapshots
+            .saturating_add(queue)
+            .saturating_add(self.ledger.max_bytes)
     }
 
     /// How many memories fit into memory, at least one.

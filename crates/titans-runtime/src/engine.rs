@@ -7,18 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use titans_core::NeuralMemory;
-use titans_store::ForgetReceipt;
+use titans_store::{ForgetReceipt, Stamp, encode};
 
 use crate::alert::AlertKind;
 use crate::checkpoint::{MemoryIdentity, empty_snapshot};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
+use crate::replay::BaseOf;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Lease, Position, RolledBack, SaveJob, Shard, Step, Watermark};
+use crate::shard::{Bounds, Lease, Position, Rebuilt, RolledBack, SaveJob, Shard, Step, Watermark};
 use crate::stats::Timers;
 use crate::table::ShardTable;
 use crate::user::{RootKey, shard_dir};
+
+/// A base of a replay is no generation.
+const NO_STAMP: Stamp = Stamp {
+    sequence: 0,
+    writer_epoch: 0,
+    parent: None,
+};
 
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
@@ -49,6 +57,7 @@ impl Engine {
                 queue_tokens: config.queue_tokens,
                 when_full: config.when_full,
                 durability: config.durability,
+                ledger_bytes: config.ledger.max_bytes,
             },
             identity: MemoryIdentity::new(&memory),
             shards: ShardTable::new(config.resident_users()),
@@ -80,11 +89,18 @@ impl Engine {
     }
 
     /// Rolls a memory back and lets its threads go on.
-    pub(crate) fn roll_back(&self, shard: &Arc<Shard>) -> Result<RolledBack, RuntimeError> {
+    pub(crate) fn roll_back(self: &Arc<Self>, lease: &Lease) -> Result<RolledBack, RuntimeError> {
+        let shard = lease.shard();
         let outcome = shard.roll_back(self);
         // Whatever came of it, turns that came while the shard was paused were passed over.
         self.savers.push(shard, Instant::now());
         self.wake_learner(shard);
+        let outcome = outcome.and_then(|(rolled_back, erased_later)| {
+            for item in erased_later {
+                Shard::forget_item(lease, self, item)?;
+            }
+            Ok(rolled_back)
+        });
         if let Ok(rolled_back) = &outcome {
             let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
             let message = format!("rolled back to {tokens} tokens as generation {generation}");
@@ -92,6 +108,14 @@ impl Engine {
                 .alerts
                 .raise(shard.id, AlertKind::RolledBack, message);
         }
+        outcome
+    }
+
+    /// Learns a memory again without the items that were forgotten.
+    pub(crate) fn rebuild(&self, shard: &Lease) -> Result<Rebuilt, RuntimeError> {
+        let outcome = shard.shard().rebuild(self);
+        self.savers.push(shard.shard(), Instant::now());
+        self.wake_learner(shard.shard());
         outcome
     }
 
@@ -163,14 +187,26 @@ impl Engine {
     }
 
     fn save(&self, shard: &Shard, job: &SaveJob) -> Result<(), String> {
-        let image = self.identity.image(&job.snapshot);
-        let mut store = shard.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(store) = store.as_mut() else {
+        let snapshot = &*job.snapshot;
+        let image = self.identity.image(snapshot);
+        let mut files = shard.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(files) = files.as_mut() else {
             return Err("the files are closed".to_owned());
         };
+        let base = |of| match of {
+            BaseOf::AllGiven => encode(&image, &NO_STAMP),
+            BaseOf::Nothing => {
+                let initial = self.memory.initial_state();
+                encode(&self.identity.image_of(&initial, snapshot), &NO_STAMP)
+            }
+        };
+        files
+            .save_beside(snapshot, &job.rows, base)
+            .map_err(|error| error.to_string())?;
+        let store = &mut files.store;
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
-        let saved = match &job.snapshot.changed {
+        let saved = match &snapshot.changed {
             Some(changed) if job.follows_durable => store.save_delta(&image, changed),
             _ => store.save(&image),
         };

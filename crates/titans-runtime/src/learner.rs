@@ -11,6 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::checkpoint::image_delta;
 use crate::engine::{Engine, guarded};
+use crate::replay::PlacedRows;
 use crate::shard::{NextChunk, Shard, Step, TokenRows};
 use crate::snapshot::Snapshot;
 
@@ -22,6 +23,8 @@ const PASSED_OVER: usize = 64;
 struct Chunk {
     shard: Arc<Shard>,
     rows: TokenRows,
+    /// The rows once more, where they are to be kept beside the memory.
+    kept: Option<Arc<TokenRows>>,
 }
 
 impl Engine {
@@ -31,7 +34,7 @@ impl Engine {
             let mut chunks = self.next_batch(first);
             let outcomes = self.learn_guarded(&mut chunks);
             for (chunk, outcome) in chunks.iter().zip(outcomes) {
-                self.conclude(&chunk.shard, outcome);
+                self.conclude(chunk, outcome);
             }
         }
     }
@@ -43,23 +46,29 @@ impl Engine {
             return Vec::new();
         };
         let length = self.tokens(&rows);
-        let mut chunks = vec![Chunk { shard: first, rows }];
+        let mut chunks = vec![self.chunk(first, rows)];
         let mut passed_over = Vec::new();
         while chunks.len() < self.config.learn_batch() && passed_over.len() < PASSED_OVER {
             let Some(turn) = self.learners.pop_due() else {
                 break;
             };
             match turn.shard.next_chunk(Some(length), &self.bounds) {
-                NextChunk::Rows(rows) => chunks.push(Chunk {
-                    shard: turn.shard,
-                    rows,
-                }),
+                NextChunk::Rows(rows) => chunks.push(self.chunk(turn.shard, rows)),
                 NextChunk::OfOtherLength => passed_over.push(turn),
                 NextChunk::Nothing => {}
             }
         }
         self.learners.put_back(passed_over);
         chunks
+    }
+
+    fn chunk(&self, shard: Arc<Shard>, rows: TokenRows) -> Chunk {
+        let keeps = self.config.ledger.replay_bytes > 0;
+        Chunk {
+            kept: keeps.then(|| Arc::new(rows.clone())),
+            shard,
+            rows,
+        }
     }
 
     /// One outcome per chunk. A failure, a panic included, is that of the chunk that caused
@@ -117,7 +126,9 @@ impl Engine {
                     shard: current.shard,
                     version: current.version + 1,
                     last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
+                    history: current.history,
                     state,
+                    ledger: Arc::clone(&current.ledger),
                     changed: image_delta(&report.delta),
                 })
             })
@@ -125,10 +136,19 @@ impl Engine {
     }
 
     /// Publishes what was learned of a chunk, or stops the user whose chunk failed.
-    fn conclude(&self, shard: &Arc<Shard>, outcome: Result<Snapshot, String>) {
+    fn conclude(&self, chunk: &Chunk, outcome: Result<Snapshot, String>) {
+        let shard = &chunk.shard;
         match outcome {
             Ok(snapshot) => {
-                let due = shard.publish(snapshot, &self.bounds, &self.timers.publish);
+                let rows = chunk.kept.as_ref().map(|rows| {
+                    let tokens = self.tokens(rows) as u64;
+                    PlacedRows {
+                        start: snapshot.state.tokens_seen - tokens,
+                        tokens,
+                        rows: Arc::clone(rows),
+                    }
+                });
+                let due = shard.publish(snapshot, rows, &self.bounds, &self.timers.publish);
                 self.savers.push(shard, due);
                 // To the end of the line: other users are served in between.
                 self.learners.push(shard, Instant::now());

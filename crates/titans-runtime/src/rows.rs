@@ -16,6 +16,7 @@ pub struct Rows<'a> {
     rows: usize,
     dim: usize,
     row_stride: usize,
+    is_unit: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,14 @@ impl<'a> Rows<'a> {
         self
     }
 
+    /// The same rows, each divided by its length as it comes in: what the presets expect of
+    /// keys and values, and the way to store hidden states as their own keys and values. A
+    /// row of zeros stays one.
+    pub fn unit(mut self) -> Self {
+        self.is_unit = true;
+        self
+    }
+
     /// How many rows.
     pub fn len(&self) -> usize {
         self.rows
@@ -68,6 +77,7 @@ impl<'a> Rows<'a> {
             rows,
             dim,
             row_stride: dim,
+            is_unit: false,
         }
     }
 
@@ -99,13 +109,18 @@ impl<'a> Rows<'a> {
         if len < needed {
             return Err(mismatch(what.slice(), needed, len));
         }
-        let values = match self.data {
+        let mut values = match self.data {
             Data::F32(data) => self.gather(data, |number| number),
             Data::F16(data) => self.gather(data, f16::to_f32),
             Data::Bf16(data) => self.gather(data, bf16::to_f32),
         };
         match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(values),
+            None => {
+                if self.is_unit {
+                    values.chunks_exact_mut(dim).for_each(normalise);
+                }
+                Ok(values)
+            }
             Some(index) => Err(RuntimeError::NotFinite {
                 what: what.name(),
                 row: index / dim,
@@ -126,6 +141,17 @@ impl<'a> Rows<'a> {
             );
         }
         values
+    }
+}
+
+/// Divides a finite row by its length, in `f64`, so that no square overflows.
+fn normalise(row: &mut [f32]) {
+    let energy: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    if energy > 0.0 {
+        let scale = energy.sqrt().recip();
+        for number in row {
+            *number = (f64::from(*number) * scale) as f32;
+        }
     }
 }
 
@@ -196,6 +222,17 @@ mod tests {
         let numbers = [1.0_f32; 5];
         let rows = Rows::f32(&numbers, 2, 2).with_row_stride(3);
         assert_eq!(rows.to_f32(RowsOf::Keys, 2).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn unit_rows_have_length_one_whatever_their_size() {
+        let numbers = [3.0_f32, 4.0, 0.0, 0.0, 3e38, 4e37, 1e-38, 1e-38];
+        let rows = Rows::f32(&numbers, 4, 2).unit();
+        let rows = rows.to_f32(RowsOf::Keys, 2).unwrap();
+        assert_eq!(rows[..4], [0.6, 0.8, 0.0, 0.0]);
+        for row in rows[4..].chunks_exact(2) {
+            assert!((row[0].hypot(row[1]) - 1.0).abs() < 1e-6, "{row:?}");
+        }
     }
 
     #[test]

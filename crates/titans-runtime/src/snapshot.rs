@@ -16,6 +16,7 @@ use titans_core::MemoryState;
 use titans_store::{ImageDelta, ShardId};
 
 use crate::error::RuntimeError;
+use crate::ledger::Ledger;
 
 /// What a memory knew after some chunk. Never changes.
 #[derive(Debug)]
@@ -26,8 +27,13 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// The last chunk that was learned into it; a rollback takes it back.
     pub(crate) last_chunk_id: u64,
+    /// How often the memory was rebuilt. Positions of its tokens mean something only
+    /// together with this.
+    pub(crate) history: u64,
     /// The memory.
     pub(crate) state: MemoryState,
+    /// What was stored, as far as it is in the memory.
+    pub(crate) ledger: Arc<Ledger>,
     /// What the chunk changed since the version before, if it is known.
     pub(crate) changed: Option<ImageDelta>,
 }

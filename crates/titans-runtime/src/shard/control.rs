@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use titans_store::{Generation, MemoryStore};
+use titans_store::Generation;
 
-use super::{Mark, Shard, ShardState, Stopped};
+use super::{Mark, Shard, ShardFiles, ShardState, Stopped};
+use crate::checkpoint::MemoryIdentity;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
+use crate::ledger::{ItemId, Ledger};
 use crate::snapshot::Snapshot;
 
 /// What a rollback did.
@@ -24,7 +26,7 @@ pub struct RolledBack {
 }
 
 /// Learners, savers and `observe` stay away while this exists.
-struct Paused<'a> {
+pub(super) struct Paused<'a> {
     shard: &'a Shard,
     _no_producer: MutexGuard<'a, ()>,
 }
@@ -38,8 +40,8 @@ impl Drop for Paused<'_> {
 impl Shard {
     /// Makes the newest durable generation the one to roll back to.
     pub(crate) fn pin(&self) -> Result<u64, RuntimeError> {
-        let mut store = self.files();
-        let store = store.as_mut().ok_or(RuntimeError::Closed)?;
+        let mut files = self.files();
+        let store = &mut files.as_mut().ok_or(RuntimeError::Closed)?.store;
         let newest = store.generations()?.into_iter().max();
         let generation = newest.unwrap_or(Generation::new(0));
         store.pin_last_known_good(generation)?;
@@ -49,26 +51,59 @@ impl Shard {
     /// Goes back to the pinned generation, as a new generation, and drops what waits.
     ///
     /// A memory that failed goes on from there, if its files can be written.
-    pub(crate) fn roll_back(&self, engine: &Engine) -> Result<RolledBack, RuntimeError> {
+    /// Also returns the items that had been forgotten since and are in it again.
+    pub(crate) fn roll_back(
+        &self,
+        engine: &Engine,
+    ) -> Result<(RolledBack, Vec<ItemId>), RuntimeError> {
         let _paused = self.pause();
-        let (generation, image) = {
-            let mut store = self.files();
-            let store = store.as_mut().ok_or(RuntimeError::Closed)?;
-            let saved = store.roll_back_to_last_known_good()?;
-            (saved.generation, store.load(saved.generation)?)
+        let current = self.published.load();
+        let (generation, snapshot, erased_later) = {
+            let mut files = self.files();
+            let files = files.as_mut().ok_or(RuntimeError::Closed)?;
+            let pinned = files.store.last_known_good()?;
+            if let Some(image) = pinned.map(|pinned| files.store.load(pinned)).transpose()? {
+                // Its positions would be those of another stream.
+                if MemoryIdentity::history(&image) != current.history {
+                    return Err(RuntimeError::RebuiltSince);
+                }
+            }
+            let saved = files.store.roll_back_to_last_known_good()?;
+            let image = files.store.load(saved.generation)?;
+            let mut ledger = Ledger::clone(&current.ledger);
+            let erased_later = ledger.truncate(image.tokens_seen);
+            let snapshot = Snapshot {
+                shard: self.id,
+                version: current.version + 1,
+                last_chunk_id: image.last_chunk_id,
+                history: current.history,
+                state: engine.identity.state(&engine.memory, image)?,
+                ledger: Arc::new(ledger),
+                changed: None,
+            };
+            files.go_back(&snapshot)?;
+            (saved.generation, snapshot, erased_later)
         };
-        let snapshot = Arc::new(Snapshot {
-            shard: self.id,
-            version: self.published.load().version + 1,
-            last_chunk_id: image.last_chunk_id,
-            state: engine.identity.state(&engine.memory, image)?,
-            changed: None,
-        });
-        let mut state = self.lock();
-        let dropped = state.chunker.accepted();
+        let tokens = snapshot.state.tokens_seen;
+        let accepted = self.go_on_from(snapshot);
+        let rolled_back = RolledBack {
+            generation: generation.number(),
+            tokens,
+            tokens_dropped: accepted.saturating_sub(tokens),
+        };
+        Ok((rolled_back, erased_later))
+    }
+
+    /// Publishes a snapshot that is durable and lets the stream go on behind it; what waits
+    /// is dropped. Returns how many tokens had been accepted. The shard is paused.
+    pub(super) fn go_on_from(&self, snapshot: Snapshot) -> u64 {
         let mark = Mark::of(&snapshot);
+        let mut state = self.lock();
+        let accepted = state.chunker.accepted();
         state.chunker.restart_at(mark.tokens);
+        state.notes.clear();
         state.unsaved.clear();
+        state.unsaved_rows.clear();
         (state.visible, state.durable) = (mark, mark);
         state.rollbacks += 1;
         state.save_to = 0;
@@ -76,14 +111,10 @@ impl Shard {
             state.stopped = None;
         }
         self.accepted.store(mark.tokens, Ordering::Relaxed);
-        self.published.publish(snapshot);
+        self.published.publish(Arc::new(snapshot));
         drop(state);
         self.changed.notify_all();
-        Ok(RolledBack {
-            generation: generation.number(),
-            tokens: mark.tokens,
-            tokens_dropped: dropped.saturating_sub(mark.tokens),
-        })
+        accepted
     }
 
     /// Closes the files and takes what was learned out of every reader's reach.
@@ -95,6 +126,8 @@ impl Shard {
             .publish(Arc::new(Snapshot { version, ..nothing }));
         let mut state = self.lock();
         state.unsaved.clear();
+        state.unsaved_rows.clear();
+        state.notes.clear();
         state.chunker.restart_at(0);
         state.stopped = Some(Stopped::Failed("the user was forgotten".into()));
         drop(state);
@@ -103,6 +136,11 @@ impl Shard {
 
     fn pause(&self) -> Paused<'_> {
         let no_producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pause_in_turn(no_producer)
+    }
+
+    /// Keeps everybody else away from here on. The caller has the turn to hand tokens over.
+    pub(super) fn pause_in_turn<'a>(&'a self, no_producer: MutexGuard<'a, ()>) -> Paused<'a> {
         let mut state = self.lock();
         state.paused = true;
         while state.is_busy() {
@@ -118,8 +156,8 @@ impl Shard {
         }
     }
 
-    fn files(&self) -> MutexGuard<'_, Option<MemoryStore>> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn files(&self) -> MutexGuard<'_, Option<ShardFiles>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

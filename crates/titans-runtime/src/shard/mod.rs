@@ -7,23 +7,30 @@
 
 mod chunker;
 mod control;
+mod files;
+mod forget;
 mod lease;
 mod open;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use titans_store::{MemoryStore, ShardId};
+use titans_store::ShardId;
 
 pub(crate) use self::chunker::{Chunker, TokenRows};
 pub use self::control::RolledBack;
+pub(crate) use self::files::ShardFiles;
+pub use self::forget::{ForgottenItem, Rebuilt};
 pub(crate) use self::lease::Lease;
 use self::lease::Leases;
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
+use crate::ledger::{Entry, ItemId, Ledger};
+use crate::replay::PlacedRows;
 use crate::snapshot::{Published, Snapshot};
 use crate::stats::Timer;
 
@@ -50,7 +57,7 @@ pub(crate) struct Shard {
     /// One `observe` at a time, so that the rows of two calls do not mix.
     producer: Mutex<()>,
     /// Held while a file is written; only savers take it. `None` once the files are closed.
-    pub(crate) store: Mutex<Option<MemoryStore>>,
+    pub(crate) files: Mutex<Option<ShardFiles>>,
     skipped: Vec<String>,
     leases: Leases,
     state: Mutex<ShardState>,
@@ -60,12 +67,16 @@ pub(crate) struct Shard {
 #[derive(Debug)]
 struct ShardState {
     chunker: Chunker,
+    /// What the next snapshots have to tell their ledger, in the order of the stream.
+    notes: VecDeque<Note>,
     /// A learner has the shard, or it waits in the learners' queue.
     learning: bool,
     /// A saver has the shard.
     saving: bool,
     /// Published, not yet durable, oldest first, without the one being saved.
     unsaved: VecDeque<Arc<Snapshot>>,
+    /// Learned tokens that the next generation needs beside it.
+    unsaved_rows: Vec<PlacedRows>,
     visible: Mark,
     durable: Mark,
     last_save: Option<Instant>,
@@ -76,6 +87,33 @@ struct ShardState {
     /// Positions before a rollback mean nothing after it.
     rollbacks: u64,
     stopped: Option<Stopped>,
+}
+
+/// What a ledger is told once the tokens it is about are learned.
+#[derive(Clone, Debug)]
+enum Note {
+    Stored(Arc<Entry>),
+    Erased(ItemId, Range<u64>),
+}
+
+impl Note {
+    fn end(&self) -> u64 {
+        match self {
+            Self::Stored(entry) => entry.tokens.end,
+            Self::Erased(_, by) => by.end,
+        }
+    }
+}
+
+/// What a caller says of tokens that it hands over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum About {
+    /// Nothing.
+    Nothing,
+    /// They are, or are a piece of, this item, handed over at this time.
+    Stored(ItemId, u64),
+    /// They write over this item.
+    Erases(ItemId),
 }
 
 /// A place in a user's stream.
@@ -152,6 +190,8 @@ pub(crate) struct SaveJob {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Whether the version before it is what the disk holds.
     pub(crate) follows_durable: bool,
+    /// The tokens that were learned since the version that the disk holds.
+    pub(crate) rows: Vec<PlacedRows>,
 }
 
 /// How much may wait in front of the learner and behind it.
@@ -160,25 +200,28 @@ pub(crate) struct Bounds {
     pub(crate) queue_tokens: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) durability: Durability,
+    pub(crate) ledger_bytes: usize,
 }
 
 impl Shard {
     /// A shard whose snapshot is what the disk holds.
-    fn new(store: MemoryStore, snapshot: Snapshot, chunker: Chunker, skipped: Vec<String>) -> Self {
+    fn new(files: ShardFiles, snapshot: Snapshot, chunker: Chunker, skipped: Vec<String>) -> Self {
         let mark = Mark::of(&snapshot);
         Self {
             id: snapshot.shard,
             published: Published::new(snapshot),
             accepted: AtomicU64::new(mark.tokens),
             producer: Mutex::new(()),
-            store: Mutex::new(Some(store)),
+            files: Mutex::new(Some(files)),
             skipped,
             leases: Leases::default(),
             state: Mutex::new(ShardState {
                 chunker,
+                notes: VecDeque::new(),
                 learning: false,
                 saving: false,
                 unsaved: VecDeque::new(),
+                unsaved_rows: Vec::new(),
                 visible: mark,
                 durable: mark,
                 last_save: None,
@@ -199,6 +242,12 @@ impl Shard {
     /// The end of what was handed over.
     pub(crate) fn accepted(&self) -> Position {
         self.lock().accepted()
+    }
+
+    /// A place in the stream as it is now.
+    fn position(&self, tokens: u64) -> Position {
+        let rollbacks = self.lock().rollbacks;
+        Position { tokens, rollbacks }
     }
 
     /// Whether everything before `position` is visible, or durable.
@@ -225,19 +274,37 @@ impl Shard {
     pub(crate) fn push(
         &self,
         rows: &TokenRows,
+        about: About,
+        (key_dim, value_dim): (usize, usize),
+        bounds: &Bounds,
+        wake: impl Fn(),
+    ) -> Result<Position, RuntimeError> {
+        let turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.push_in_turn(&turn, rows, about, (key_dim, value_dim), bounds, wake)
+    }
+
+    /// [`push`](Self::push) by whoever has the turn.
+    fn push_in_turn(
+        &self,
+        _turn: &MutexGuard<'_, ()>,
+        rows: &TokenRows,
+        about: About,
         (key_dim, value_dim): (usize, usize),
         bounds: &Bounds,
         wake: impl Fn(),
     ) -> Result<Position, RuntimeError> {
         let tokens = rows.keys.len() / key_dim;
-        let _turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
-        let mut start = 0;
+        let rollbacks = state.rollbacks;
+        let (mut start, mut is_noted) = (0, tokens == 0);
         loop {
             if let Some(stopped) = &state.stopped {
                 return Err(stopped.into());
             }
             let queued = state.chunker.waiting();
+            if state.rollbacks != rollbacks {
+                return Err(RuntimeError::RolledBack);
+            }
             let room = bounds.queue_tokens.saturating_sub(queued);
             let offered = tokens - start;
             if offered > room && bounds.when_full == WhenFull::Busy {
@@ -246,6 +313,10 @@ impl Shard {
                     offered,
                     limit: bounds.queue_tokens,
                 });
+            }
+            if !is_noted {
+                state.note(about, rows, tokens as u64);
+                is_noted = true;
             }
             let end = start + offered.min(room);
             state.chunker.push(
@@ -262,7 +333,10 @@ impl Shard {
                 return Ok(position);
             }
             state = self.lock();
-            while state.stopped.is_none() && state.chunker.waiting() >= bounds.queue_tokens {
+            while state.stopped.is_none()
+                && state.rollbacks == rollbacks
+                && state.chunker.waiting() >= bounds.queue_tokens
+            {
                 state = self
                     .changed
                     .wait(state)
@@ -302,16 +376,38 @@ impl Shard {
     ///
     /// `timer` measures the exclusive section, which is the swap and nothing else: what is
     /// replaced is freed after it and outside the lock.
-    pub(crate) fn publish(&self, snapshot: Snapshot, bounds: &Bounds, timer: &Timer) -> Instant {
+    pub(crate) fn publish(
+        &self,
+        mut snapshot: Snapshot,
+        rows: Option<PlacedRows>,
+        bounds: &Bounds,
+        timer: &Timer,
+    ) -> Instant {
+        let tokens = snapshot.state.tokens_seen;
+        let notes: Vec<Note> = self.lock().notes_before(tokens).cloned().collect();
+        if !notes.is_empty() {
+            let mut ledger = Ledger::clone(&snapshot.ledger);
+            for note in &notes {
+                match note {
+                    Note::Stored(entry) => ledger.push(Arc::clone(entry), bounds.ledger_bytes),
+                    Note::Erased(item, by) => ledger.mark_erased(*item, by),
+                }
+            }
+            snapshot.ledger = Arc::new(ledger);
+        }
         let snapshot = Arc::new(snapshot);
         let replaced = timer.time(|| self.published.publish(Arc::clone(&snapshot)));
         let mut state = self.lock();
         state.visible = Mark::of(&snapshot);
+        // Not before the swap: whoever looks for an item looks at the notes and then at the
+        // snapshot, and finds it in one of them.
+        state.notes.drain(..notes.len());
         let passed_over = match bounds.durability.coalesces() {
             true => std::mem::take(&mut state.unsaved),
             false => VecDeque::new(),
         };
         state.unsaved.push_back(snapshot);
+        state.unsaved_rows.extend(rows);
         let due = state.due(bounds.durability.pause(), Instant::now());
         drop(state);
         self.changed.notify_all();
@@ -332,9 +428,13 @@ impl Shard {
         }
         let snapshot = state.unsaved.pop_front()?;
         state.saving = true;
+        let tokens = snapshot.state.tokens_seen;
+        let rows = state.unsaved_rows.iter();
+        let included = rows.take_while(|rows| rows.end() <= tokens).count();
         Some(SaveJob {
             follows_durable: snapshot.version == state.durable.version + 1,
             snapshot,
+            rows: state.unsaved_rows.drain(..included).collect(),
         })
     }
 
@@ -449,6 +549,39 @@ impl Shard {
 }
 
 impl ShardState {
+    /// Notes what the ledger has to be told of the next `tokens` tokens.
+    fn note(&mut self, about: About, rows: &TokenRows, tokens: u64) {
+        let start = self.chunker.accepted();
+        let range = start..start + tokens;
+        self.notes.extend(match about {
+            About::Nothing => None,
+            About::Stored(item, unix) => {
+                let entry = Entry::new(item, range, unix, &rows.keys, &rows.values);
+                Some(Note::Stored(Arc::new(entry)))
+            }
+            About::Erases(item) => Some(Note::Erased(item, range)),
+        });
+    }
+
+    /// The notes about tokens before `position`.
+    fn notes_before(&self, position: u64) -> impl Iterator<Item = &Note> {
+        let notes = self.notes.iter();
+        notes.take_while(move |note| note.end() <= position)
+    }
+
+    /// The pieces of an item that no snapshot may have yet.
+    fn noted_pieces(&self, item: ItemId) -> Vec<Arc<Entry>> {
+        let mut pieces = Vec::new();
+        for note in &self.notes {
+            match note {
+                Note::Stored(entry) if entry.item == item => pieces.push(Arc::clone(entry)),
+                Note::Erased(erased, _) if *erased == item => pieces.clear(),
+                Note::Stored(_) | Note::Erased(..) => {}
+            }
+        }
+        pieces
+    }
+
     fn accepted(&self) -> Position {
         Position {
             tokens: self.chunker.accepted(),

@@ -1,13 +1,14 @@
 //! A shard from its files.
 
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use titans_store::{MemoryStore, ShardId};
 
+use super::files::ShardFiles;
 use super::{Chunker, Shard};
 use crate::alert::AlertKind;
-use crate::checkpoint::empty_snapshot;
+use crate::checkpoint::{MemoryIdentity, empty_snapshot};
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::snapshot::Snapshot;
@@ -28,7 +29,7 @@ impl Shard {
             let message = line.clone();
             config.alerts.raise(id, AlertKind::DamagedFile, message);
         }
-        let snapshot = match recovery.image {
+        let mut snapshot = match recovery.image {
             None => empty_snapshot(&engine.memory, id),
             Some(image) => Snapshot {
                 shard: id,
@@ -36,18 +37,24 @@ impl Shard {
                     .generation
                     .map_or(0, |generation| generation.number()),
                 last_chunk_id: image.last_chunk_id,
+                history: MemoryIdentity::history(&image),
                 state: engine.identity.state(&engine.memory, image)?,
+                ledger: Arc::default(),
                 changed: None,
             },
         };
         let tokens = snapshot.state.tokens_seen;
-        let chunker = Chunker::new(config.chunk_tokens, engine.widths(), tokens);
-        Ok(Self::new(store, snapshot, chunker, skipped))
+        let widths = engine.widths();
+        let (files, ledger) =
+            ShardFiles::open(store, &config.ledger, widths, tokens, snapshot.history)?;
+        snapshot.ledger = Arc::new(ledger);
+        let chunker = Chunker::new(config.chunk_tokens, widths, tokens);
+        Ok(Self::new(files, snapshot, chunker, skipped))
     }
 
     /// Closes the files, so that another process may open them. Readers are not affected.
     pub(crate) fn close_files(&self) {
-        self.store
+        self.files
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();

@@ -299,19 +299,36 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// Removes every generation but the newest, the pinned one, journals and quarantined
-    /// files included, after `image` is durable as a file of its own. For a memory that must
-    /// not keep what its older generations hold.
+    /// Writes `image` as the next generation, a file of its own, and then removes all others,
+    /// as [`MemoryStore::keep_only_newest`] does.
     ///
     /// # Errors
-    /// As [`MemoryStore::save`]; what the operating system refuses to remove. Until this has
-    /// succeeded, assume that the older generations are there.
+    /// As [`MemoryStore::save`] and [`MemoryStore::keep_only_newest`].
     pub fn save_as_only_generation(&mut self, image: &MemoryImage) -> Result<Saved, StoreError> {
         self.check_writable(image)?;
         let saved = self.save_snapshot(&*self.config.precision.round(image)?)?;
+        self.keep_only_newest()?;
+        Ok(saved)
+    }
+
+    /// Removes every generation but the newest, the pinned one, journals and quarantined
+    /// files included: for a memory that must not keep what its older generations hold. Does
+    /// nothing where the newest stands in a journal, which is worth nothing alone.
+    ///
+    /// # Errors
+    /// What the operating system refuses to remove. Until this has succeeded, assume that
+    /// the older generations are there.
+    pub fn keep_only_newest(&mut self) -> Result<(), StoreError> {
         let storage = &*self.storage;
-        for name in files::list(storage, "")? {
-            let is_newest = name == saved.generation.file_name();
+        let names = files::list(storage, "")?;
+        let newest = self
+            .parent
+            .map(|(number, _)| Generation::new(number).file_name());
+        let Some(newest) = newest.filter(|newest| names.contains(newest)) else {
+            return Ok(());
+        };
+        for name in names {
+            let is_newest = name == newest;
             let is_older = Slot::from_file_name(&name).is_some() && !is_newest;
             if is_older || JournalName::from_file_name(&name).is_some() {
                 let removed = storage.remove(&name);
@@ -324,8 +341,7 @@ impl MemoryStore {
             .map_err(|source| StoreError::NotDurable {
                 path: storage.path().to_owned(),
                 source,
-            })?;
-        Ok(saved)
+            })
     }
 
     /// The pinned generation, if there is one.

@@ -65,6 +65,11 @@ pub struct LogContents {
 }
 
 impl RecordLog {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Bytes of its file.
     pub fn file_bytes(&self) -> u64 {
         self.bytes
