@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use titans_core::NeuralMemory;
 use titans_store::ForgetReceipt;
 
 use crate::alert::AlertKind;
-use crate::checkpoint::{MemoryIdentity, empty_snapshot};
+use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
 use crate::root::Root;
@@ -34,6 +35,8 @@ pub(crate) struct Engine {
     pub(crate) learners: WorkQueue,
     pub(crate) savers: WorkQueue,
     pub(crate) timers: Timers,
+    /// Snapshots that are alive, of all shards.
+    pub(crate) live_snapshots: Arc<AtomicUsize>,
 }
 
 impl Engine {
@@ -49,6 +52,7 @@ impl Engine {
                 queue_tokens: config.queue_tokens,
                 when_full: config.when_full,
                 durability: config.durability,
+                keep_replaced: memory.writes_in_place(),
             },
             identity: MemoryIdentity::new(&memory),
             shards: ShardTable::new(config.resident_users()),
@@ -59,6 +63,7 @@ impl Engine {
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
             timers: Timers::new(),
+            live_snapshots: Arc::default(),
         })
     }
 
@@ -143,7 +148,7 @@ impl Engine {
             let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &job)));
             match saved {
                 Ok(()) => {
-                    if let Some(due) = shard.saved(&job.snapshot, &self.bounds) {
+                    if let Some(due) = shard.saved(job.snapshot, &self.bounds) {
                         self.savers.push(&shard, due);
                     }
                     // Learning may have waited for this save.
@@ -170,7 +175,8 @@ impl Engine {
         };
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
-        let saved = match &job.snapshot.changed {
+        let changed = job.snapshot.changed.as_ref().and_then(image_delta);
+        let saved = match &changed {
             Some(changed) if job.follows_durable => store.save_delta(&image, changed),
             _ => store.save(&image),
         };

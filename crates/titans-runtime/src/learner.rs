@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 
-use crate::checkpoint::image_delta;
 use crate::engine::{Engine, guarded};
 use crate::shard::{NextChunk, Shard, Step, TokenRows};
 use crate::snapshot::Snapshot;
@@ -97,7 +96,11 @@ impl Engine {
             .iter()
             .map(|chunk| chunk.shard.published.load())
             .collect();
-        let mut states: Vec<_> = current.iter().map(|now| now.state.clone()).collect();
+        let mut states: Vec<_> = chunks
+            .iter()
+            .zip(&current)
+            .map(|(chunk, current)| current.next_state(chunk.shard.take_replaced()))
+            .collect();
         let reports = self
             .memory
             .write_batch(&mut states, keys, values)
@@ -118,7 +121,7 @@ impl Engine {
                     version: current.version + 1,
                     last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
                     state,
-                    changed: image_delta(&report.delta),
+                    changed: Some(report.delta),
                 })
             })
             .collect())

@@ -19,7 +19,7 @@
 //!
 //! Metrics go through the `metrics` facade, for whatever recorder the program installs:
 //! `titanmem_{learn,publish,save}_seconds`, `titanmem_{alerts,evictions}_total`,
-//! `titanmem_resident_users`. No user id is in a label; traces name shards by their hash.
+//! `titanmem_resident_users`, `titanmem_live_snapshots`. No user id is in a label; traces name shards by their hash.
 //!
 //! ```
 //! use titans_runtime::{Rows, Runtime, RuntimeConfig};
@@ -51,6 +51,7 @@ mod engine;
 mod error;
 mod learner;
 mod memory;
+mod published;
 mod root;
 mod rows;
 mod runtime;
@@ -58,6 +59,7 @@ mod scheduler;
 mod shard;
 mod snapshot;
 mod stats;
+mod sync;
 mod table;
 mod ticket;
 mod user;

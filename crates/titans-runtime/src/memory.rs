@@ -8,9 +8,9 @@ use titans_store::ShardId;
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
+use crate::published::Reader;
 use crate::rows::{Rows, RowsOf};
 use crate::shard::{Lease, Progress, RolledBack, TokenRows};
-use crate::snapshot::Reader;
 use crate::ticket::Ticket;
 
 /// The memory of one user. Cheap to clone; clones share the memory.
@@ -21,7 +21,7 @@ use crate::ticket::Ticket;
 pub struct UserMemory {
     engine: Arc<Engine>,
     shard: Lease,
-    reader: Reader,
+    reader: Reader<ShardId>,
 }
 
 /// What a recall came from.
@@ -66,7 +66,7 @@ impl UserMemory {
             keys: keys.to_f32(RowsOf::Keys, key_dim)?,
             values: values.to_f32(RowsOf::Values, value_dim)?,
         };
-        let wake = || self.engine.wake_learner(self.shard.shard());
+        let wake = || self.engine.wake_learner(self.shard.value());
         let widths = (key_dim, value_dim);
         let end = self.shard.push(&rows, widths, &self.engine.bounds, wake)?;
         Ok(Ticket::new(&self.engine, &self.shard, end))
@@ -143,7 +143,7 @@ impl UserMemory {
     /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
     /// among it. The memory is as it was then.
     pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
-        self.engine.roll_back(self.shard.shard())
+        self.engine.roll_back(self.shard.value())
     }
 
     /// How far this memory has come.

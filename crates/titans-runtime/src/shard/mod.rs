@@ -8,11 +8,12 @@
 mod chunker;
 mod control;
 mod lease;
+mod live;
 mod open;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,17 @@ use titans_store::{MemoryStore, ShardId};
 
 pub(crate) use self::chunker::{Chunker, TokenRows};
 pub use self::control::RolledBack;
-pub(crate) use self::lease::Lease;
 use self::lease::Leases;
+pub(crate) use self::lease::{Leased, Slot};
+use self::live::LiveSnapshots;
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
-use crate::snapshot::{Published, Snapshot};
+use crate::published::Published;
+use crate::snapshot::Snapshot;
 use crate::stats::Timer;
+
+/// A promise that a shard stays in memory while this exists.
+pub(crate) type Lease = lease::Lease<Shard>;
 
 /// How far a memory has come, in tokens since it first learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,9 @@ struct ShardState {
     learning: bool,
     /// A saver has the shard.
     saving: bool,
+    /// What the published snapshot replaced, for its buffers; only while more is to be learned.
+    replaced: Option<Arc<Snapshot>>,
+    live: LiveSnapshots,
     /// Published, not yet durable, oldest first, without the one being saved.
     unsaved: VecDeque<Arc<Snapshot>>,
     visible: Mark,
@@ -160,15 +169,33 @@ pub(crate) struct Bounds {
     pub(crate) queue_tokens: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) durability: Durability,
+    /// Whether the buffers of a replaced snapshot are of use for the next one.
+    pub(crate) keep_replaced: bool,
+}
+
+impl Leased for Shard {
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
 }
 
 impl Shard {
     /// A shard whose snapshot is what the disk holds.
-    fn new(store: MemoryStore, snapshot: Snapshot, chunker: Chunker, skipped: Vec<String>) -> Self {
+    fn new(
+        store: MemoryStore,
+        snapshot: Snapshot,
+        chunker: Chunker,
+        skipped: Vec<String>,
+        live: Arc<AtomicUsize>,
+    ) -> Self {
         let mark = Mark::of(&snapshot);
+        let published = Published::new(snapshot);
+        let first = published.load();
+        let mut live = LiveSnapshots::new(first.shard, live);
+        live.add(&first);
         Self {
-            id: snapshot.shard,
-            published: Published::new(snapshot),
+            id: first.shard,
+            published,
             accepted: AtomicU64::new(mark.tokens),
             producer: Mutex::new(()),
             store: Mutex::new(Some(store)),
@@ -178,6 +205,8 @@ impl Shard {
                 chunker,
                 learning: false,
                 saving: false,
+                replaced: None,
+                live,
                 unsaved: VecDeque::new(),
                 visible: mark,
                 durable: mark,
@@ -292,10 +321,22 @@ impl Shard {
         }
         let rows = (ready > 0).then(|| state.chunker.take()).flatten();
         state.learning = rows.is_some();
+        // A memory that has caught up needs no more than what its readers see.
+        let is_idle = rows.is_none() && state.chunker.waiting() == 0;
+        let replaced = is_idle.then(|| state.replaced.take());
         drop(state);
+        if replaced.is_some() {
+            drop(replaced);
+            self.lock().live.count();
+        }
         // There is room in the queue now.
         self.changed.notify_all();
         rows.map_or(NextChunk::Nothing, NextChunk::Rows)
+    }
+
+    /// What the published snapshot replaced, if it was kept.
+    pub(crate) fn take_replaced(&self) -> Option<Arc<Snapshot>> {
+        self.lock().replaced.take()
     }
 
     /// Publishes what a learner made of a chunk. Returns when it should be saved.
@@ -307,6 +348,11 @@ impl Shard {
         let replaced = timer.time(|| self.published.publish(Arc::clone(&snapshot)));
         let mut state = self.lock();
         state.visible = Mark::of(&snapshot);
+        state.live.add(&snapshot);
+        let older = match bounds.keep_replaced {
+            true => state.replaced.replace(replaced),
+            false => Some(replaced),
+        };
         let passed_over = match bounds.durability.coalesces() {
             true => std::mem::take(&mut state.unsaved),
             false => VecDeque::new(),
@@ -315,7 +361,7 @@ impl Shard {
         let due = state.due(bounds.durability.pause(), Instant::now());
         drop(state);
         self.changed.notify_all();
-        drop((replaced, passed_over));
+        drop((older, passed_over));
         due
     }
 
@@ -339,10 +385,14 @@ impl Shard {
     }
 
     /// Records a save. Returns when the next one is due, if something waits for it.
-    pub(crate) fn saved(&self, snapshot: &Snapshot, bounds: &Bounds) -> Option<Instant> {
+    pub(crate) fn saved(&self, snapshot: Arc<Snapshot>, bounds: &Bounds) -> Option<Instant> {
+        let mark = Mark::of(&snapshot);
+        // Before anybody learns on: its buffers may be the next ones.
+        drop(snapshot);
         let mut state = self.lock();
         state.saving = false;
-        state.durable = Mark::of(snapshot);
+        state.durable = mark;
+        state.live.count();
         state.last_save = Some(Instant::now());
         let due = (!state.unsaved.is_empty())
             .then(|| state.due(bounds.durability.pause(), Instant::now()));

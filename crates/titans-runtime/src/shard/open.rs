@@ -1,7 +1,7 @@
 //! A shard from its files.
 
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use titans_store::{MemoryStore, ShardId};
 
@@ -42,7 +42,8 @@ impl Shard {
         };
         let tokens = snapshot.state.tokens_seen;
         let chunker = Chunker::new(config.chunk_tokens, engine.widths(), tokens);
-        Ok(Self::new(store, snapshot, chunker, skipped))
+        let live = Arc::clone(&engine.live_snapshots);
+        Ok(Self::new(store, snapshot, chunker, skipped, live))
     }
 
     /// Closes the files, so that another process may open them. Readers are not affected.
