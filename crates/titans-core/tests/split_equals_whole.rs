@@ -210,15 +210,44 @@ fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
                     random(1, count).squeeze_dim(0),
                 )
                 .expect("finite");
-            before.apply(&report.delta);
+            before.apply(&report.delta, &state.to_host());
             assert_eq!(before, state.to_host(), "{what}, {count} tokens");
         }
         let mut before = state.to_host();
         let report = memory.finish_update(&mut state).expect("finite");
         if report != WriteReport::default() {
-            before.apply(&report.delta);
+            before.apply(&report.delta, &state.to_host());
         }
         assert_eq!(before, state.to_host(), "{what}, the unfinished update");
         assert_eq!(state.tokens_pending(), 0, "{what}");
+    }
+}
+
+#[test]
+fn an_older_state_that_catches_up_equals_the_newer_one_and_parts_from_it() {
+    seed(7);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let mut newer = memory.initial_state();
+        for count in [5, 1, 9] {
+            let mut older = newer.clone();
+            let write = |state: &mut MemoryState| {
+                let (keys, values) = (random(1, count), random(1, count));
+                memory
+                    .write(state, keys.squeeze_dim(0), values.squeeze_dim(0))
+                    .expect("finite")
+            };
+            let report = write(&mut newer);
+            older.catch_up(&newer, &report.delta);
+            assert_eq!(bits(&older), bits(&newer), "{what}, {count} tokens");
+            // What is written to the one from here on is not in the other.
+            let before = bits(&newer);
+            write(&mut older);
+            assert_eq!(bits(&newer), before, "{what}, {count} tokens");
+        }
+        let mut older = newer.clone();
+        let report = memory.finish_update(&mut newer).expect("finite");
+        older.catch_up(&newer, &report.delta);
+        assert_eq!(bits(&older), bits(&newer), "{what}, the unfinished update");
     }
 }

@@ -115,7 +115,9 @@ impl RuntimeConfig {
     }
 
     /// Bytes that one open memory may take: its snapshot, the next one being built, those
-    /// that wait for the disk, a full queue and a full ledger.
+    /// that wait for the disk, a full queue and a full ledger. While a saver is at work, it
+    /// takes for each thread two copies of a state and the encoded file on top; an idle memory
+    /// is one snapshot.
     pub fn bytes_per_user(&self) -> usize {
         let row = self.memory.key_dim.saturating_add(self.memory.value_dim);
         let queue = self

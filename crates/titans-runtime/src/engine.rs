@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use titans_core::NeuralMemory;
 use titans_store::{ForgetReceipt, Stamp, encode};
 
 use crate::alert::AlertKind;
-use crate::checkpoint::{MemoryIdentity, empty_snapshot};
+use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
 use crate::replay::BaseOf;
@@ -42,6 +43,8 @@ pub(crate) struct Engine {
     pub(crate) learners: WorkQueue,
     pub(crate) savers: WorkQueue,
     pub(crate) timers: Timers,
+    /// Snapshots that are alive, of all shards.
+    pub(crate) live_snapshots: Arc<AtomicUsize>,
 }
 
 impl Engine {
@@ -58,6 +61,7 @@ impl Engine {
                 when_full: config.when_full,
                 durability: config.durability,
                 ledger_bytes: config.ledger.max_bytes,
+                keep_replaced: memory.writes_in_place(),
             },
             identity: MemoryIdentity::new(&memory),
             shards: ShardTable::new(config.resident_users()),
@@ -68,6 +72,7 @@ impl Engine {
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
             timers: Timers::new(),
+            live_snapshots: Arc::default(),
         })
     }
 
@@ -90,7 +95,7 @@ impl Engine {
 
     /// Rolls a memory back and lets its threads go on.
     pub(crate) fn roll_back(self: &Arc<Self>, lease: &Lease) -> Result<RolledBack, RuntimeError> {
-        let shard = lease.shard();
+        let shard = lease.value();
         let outcome = shard.roll_back(self);
         // Whatever came of it, turns that came while the shard was paused were passed over.
         self.savers.push(shard, Instant::now());
@@ -113,9 +118,9 @@ impl Engine {
 
     /// Learns a memory again without the items that were forgotten.
     pub(crate) fn rebuild(&self, shard: &Lease) -> Result<Rebuilt, RuntimeError> {
-        let outcome = shard.shard().rebuild(self);
-        self.savers.push(shard.shard(), Instant::now());
-        self.wake_learner(shard.shard());
+        let outcome = shard.value().rebuild(self);
+        self.savers.push(shard.value(), Instant::now());
+        self.wake_learner(shard.value());
         outcome
     }
 
@@ -167,7 +172,7 @@ impl Engine {
             let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &job)));
             match saved {
                 Ok(()) => {
-                    if let Some(due) = shard.saved(&job.snapshot, &self.bounds) {
+                    if let Some(due) = shard.saved(job.snapshot, &self.bounds) {
                         self.savers.push(&shard, due);
                     }
                     // Learning may have waited for this save.
@@ -206,7 +211,8 @@ impl Engine {
         let store = &mut files.store;
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
-        let saved = match &snapshot.changed {
+        let changed = snapshot.changed.as_ref().and_then(image_delta);
+        let saved = match &changed {
             Some(changed) if job.follows_durable => store.save_delta(&image, changed),
             _ => store.save(&image),
         };

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 
-use crate::checkpoint::image_delta;
 use crate::engine::{Engine, guarded};
 use crate::replay::PlacedRows;
 use crate::shard::{NextChunk, Shard, Step, TokenRows};
@@ -106,7 +105,11 @@ impl Engine {
             .iter()
             .map(|chunk| chunk.shard.published.load())
             .collect();
-        let mut states: Vec<_> = current.iter().map(|now| now.state.clone()).collect();
+        let mut states: Vec<_> = chunks
+            .iter()
+            .zip(&current)
+            .map(|(chunk, current)| current.next_state(chunk.shard.take_replaced()))
+            .collect();
         let reports = self
             .memory
             .write_batch(&mut states, keys, values)
@@ -129,7 +132,7 @@ impl Engine {
                     history: current.history,
                     state,
                     ledger: Arc::clone(&current.ledger),
-                    changed: image_delta(&report.delta),
+                    changed: Some(report.delta),
                 })
             })
             .collect())

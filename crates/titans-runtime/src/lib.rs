@@ -19,7 +19,7 @@
 //!
 //! Metrics go through the `metrics` facade, for whatever recorder the program installs:
 //! `titanmem_{learn,publish,save}_seconds`, `titanmem_{alerts,evictions}_total`,
-//! `titanmem_resident_users`. No user id is in a label; traces name shards by their hash.
+//! `titanmem_resident_users`, `titanmem_live_snapshots`. No user id is in a label; traces name shards by their hash.
 //!
 //! ```
 //! use titans_runtime::{Rows, Runtime, RuntimeConfig};
@@ -52,6 +52,7 @@ mod error;
 mod learner;
 mod ledger;
 mod memory;
+mod published;
 mod recall;
 mod replay;
 mod root;
@@ -61,6 +62,7 @@ mod scheduler;
 mod shard;
 mod snapshot;
 mod stats;
+mod sync;
 mod table;
 mod ticket;
 mod user;

@@ -9,10 +9,10 @@ use titans_store::ShardId;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::ledger::ItemId;
+use crate::published::Reader;
 use crate::recall::{self, MemorySnapshot, RecallInfo, recall};
 use crate::rows::{Rows, RowsOf};
 use crate::shard::{About, ForgottenItem, Lease, Progress, Rebuilt, RolledBack, Shard, TokenRows};
-use crate::snapshot::Reader;
 use crate::ticket::Ticket;
 
 /// The memory of one user. Cheap to clone; clones share the memory.
@@ -23,7 +23,7 @@ use crate::ticket::Ticket;
 pub struct UserMemory {
     engine: Arc<Engine>,
     shard: Lease,
-    reader: Reader,
+    reader: Reader<ShardId>,
 }
 
 impl UserMemory {
@@ -79,7 +79,7 @@ impl UserMemory {
             keys: keys.to_f32(RowsOf::Keys, key_dim)?,
             values: values.to_f32(RowsOf::Values, value_dim)?,
         };
-        let wake = || self.engine.wake_learner(self.shard.shard());
+        let wake = || self.engine.wake_learner(self.shard.value());
         let (widths, bounds) = ((key_dim, value_dim), &self.engine.bounds);
         let end = self.shard.push(&rows, about, widths, bounds, wake)?;
         Ok(Ticket::new(&self.engine, &self.shard, end))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -92,9 +93,10 @@ impl Runtime {
         self.engine.shards.len()
     }
 
-    /// How long the steps took since the runtime was opened.
+    /// What was done since the runtime was opened, and how long the steps took.
     pub fn stats(&self) -> Stats {
-        self.engine.timers.stats()
+        let live_snapshots = self.engine.live_snapshots.load(Ordering::Relaxed);
+        self.engine.timers.stats(live_snapshots)
     }
 
     /// Waits until everything handed over so far is learned and durable, for every user.

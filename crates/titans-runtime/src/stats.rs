@@ -85,13 +85,14 @@ impl Timers {
         self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self, live_snapshots: usize) -> Stats {
         Stats {
             learn: self.learn.latency(),
             publish: self.publish.latency(),
             save: self.save.latency(),
             chunks: self.chunks.load(Ordering::Relaxed),
             batches: self.batches.load(Ordering::Relaxed),
+            live_snapshots,
         }
     }
 }
@@ -111,6 +112,10 @@ pub struct Stats {
     /// Batches that they were learned in; see
     /// [`learn_batch`](crate::RuntimeConfig::learn_batch).
     pub batches: u64,
+    /// Snapshots that somebody holds, of all open memories: one for each that is idle, up to
+    /// three for one that learns, more where a reader takes its time. As of the last publish
+    /// or save of each.
+    pub live_snapshots: usize,
 }
 
 /// The distribution of a duration.

@@ -70,7 +70,7 @@ impl Ticket {
         watermark: Watermark,
         deadline: Option<Instant>,
     ) -> Result<(), RuntimeError> {
-        self.engine.hurry(self.shard.shard(), self.end);
+        self.engine.hurry(self.shard.value(), self.end);
         self.shard.wait(self.end, watermark, deadline)
     }
 }

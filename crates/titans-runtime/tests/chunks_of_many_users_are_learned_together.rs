@@ -5,7 +5,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{CHUNK, Stream, config, newest_image};
 use titans_core::Preset;
@@ -126,4 +126,25 @@ fn a_short_note_does_not_wait_for_a_crowd_of_books() {
     short.wait_timeout(Duration::from_secs(60)).unwrap();
     assert!(long.iter().any(|ticket| !ticket.is_durable()));
     runtime.flush().unwrap();
+}
+
+#[test]
+fn a_memory_that_has_caught_up_keeps_one_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(root.path(), batches_of(4, config())).unwrap();
+    let stream = Stream::new(8 * CHUNK, 7);
+    let users: Vec<_> = (0..3)
+        .map(|user| runtime.user(&user.to_string()).unwrap())
+        .collect();
+    assert_eq!(runtime.stats().live_snapshots, 3);
+    for user in &users {
+        let _ = stream.observe(user, 0..stream.tokens()).unwrap();
+    }
+    runtime.flush().unwrap();
+    // The learner lets go of the buffers after the last chunk is durable.
+    let patience = Instant::now() + Duration::from_secs(60);
+    while runtime.stats().live_snapshots > 3 && Instant::now() < patience {
+        std::thread::yield_now();
+    }
+    assert_eq!(runtime.stats().live_snapshots, 3);
 }

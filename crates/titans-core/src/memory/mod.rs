@@ -132,6 +132,13 @@ impl NeuralMemory {
         self.device.clone()
     }
 
+    /// Whether a write is made in the state's own tensors where nobody shares them, so that
+    /// [`MemoryState::catch_up`] saves allocations: on the CPU, memories that are written row
+    /// by row.
+    pub fn writes_in_place(&self) -> bool {
+        self.rows.is_some() && self.device == Device::flex()
+    }
+
     /// What the seed fixes, in host memory: the frozen expansion of a sparse memory, or
     /// the initial weights of the others, tensor after tensor in row-major order.
     ///
@@ -301,9 +308,6 @@ impl NeuralMemory {
         if keys.dims()[0] == 0 {
             return Ok(WriteReport::default());
         }
-        if let Some(rows) = &self.rows {
-            return rows.write(state, keys, values);
-        }
         let mut reports = self.write_batch(
             std::slice::from_mut(state),
             keys.unsqueeze_dim(0),
@@ -335,30 +339,35 @@ impl NeuralMemory {
         if tokens == 0 {
             return Ok(vec![WriteReport::default(); memories]);
         }
-        let row = |tensor: &Tensor<3>, memory: usize| tensor.clone().narrow(0, memory, 1);
         let given = Tokens::new(keys.clone(), values.clone());
         GatedTokens::resolve(given, 0, 1).check_finite()?;
+        let of_each = |tensor: Tensor<3>| tensor.split(1, 0).into_iter();
         if let Some(rows) = &self.rows {
-            return (states.iter_mut().enumerate())
-                .map(|(memory, state)| {
-                    let keys = row(&keys, memory).squeeze_dim(0);
-                    rows.write(state, keys, row(&values, memory).squeeze_dim(0))
+            let tokens = of_each(keys).zip(of_each(values));
+            return Ok((states.iter_mut().zip(tokens))
+                .map(|(state, (keys, values))| {
+                    rows.write(state, keys.squeeze_dim(0), values.squeeze_dim(0))
                 })
-                .collect();
+                .collect());
         }
-        if !self.in_step(states) {
-            return (states.iter_mut().enumerate())
-                .map(|(memory, state)| {
-                    self.write_in_step(
-                        std::slice::from_mut(state),
-                        row(&keys, memory),
-                        row(&values, memory),
-                    )
-                    .map(|mut reports| reports.remove(0))
-                })
-                .collect();
+        if self.in_step(states) {
+            return self.write_in_step(states, keys, values);
         }
-        self.write_in_step(states, keys, values)
+        let before = states.to_vec();
+        let tokens = of_each(keys).zip(of_each(values)).enumerate();
+        let reports: Result<Vec<_>, _> = (states.iter_mut().zip(tokens))
+            .map(|(state, (memory, (keys, values)))| {
+                match self.write_in_step(std::slice::from_mut(state), keys, values) {
+                    Ok(mut reports) => Ok(reports.remove(0)),
+                    Err(InputError::Diverges { .. }) => Err(InputError::Diverges { memory }),
+                    Err(error) => Err(error),
+                }
+            })
+            .collect();
+        if reports.is_err() {
+            states.clone_from_slice(&before);
+        }
+        reports
     }
 
     /// Writes the tokens that wait for their update as a short update of their own.

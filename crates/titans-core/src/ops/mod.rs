@@ -71,8 +71,6 @@ pub struct Written {
     pub tokens_written: usize,
     /// Rows of the weights that changed, ascending.
     pub touched_rows: Vec<u32>,
-    /// Their new values, row after row.
-    pub touched_values: Vec<f32>,
 }
 
 /// The largest `||error|| / ||value||` that is reported, however small the value.
@@ -106,7 +104,7 @@ pub trait MemoryOps: Debug + Send + Sync {
     fn read(&self, weights: &Tensor<2>, active: &ActiveChannels) -> Tensor<2>;
 
     /// Writes the tokens one after the other, each against the weights that the one
-    /// before it left.
+    /// before it left. Where the weights are nobody else's, it may write in place.
     ///
     /// # Shapes
     /// - `weights`: `[channels, value_dim]`

@@ -111,8 +111,11 @@ impl Shard {
             state.stopped = None;
         }
         self.accepted.store(mark.tokens, Ordering::Relaxed);
-        self.published.publish(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        state.live.add(&snapshot);
+        let older = (state.replaced.take(), self.published.publish(snapshot));
         drop(state);
+        drop(older);
         self.changed.notify_all();
         accepted
     }
@@ -122,12 +125,14 @@ impl Shard {
         let _paused = self.pause();
         self.close_files();
         let version = self.published.load().version + 1;
-        self.published
-            .publish(Arc::new(Snapshot { version, ..nothing }));
+        let nothing = Arc::new(Snapshot { version, ..nothing });
+        self.published.publish(Arc::clone(&nothing));
         let mut state = self.lock();
+        state.live.add(&nothing);
         state.unsaved.clear();
         state.unsaved_rows.clear();
         state.notes.clear();
+        state.replaced = None;
         state.chunker.restart_at(0);
         state.stopped = Some(Stopped::Failed("the user was forgotten".into()));
         drop(state);

@@ -56,7 +56,7 @@ impl Shard {
         engine: &Arc<Engine>,
         item: ItemId,
     ) -> Result<Option<ForgottenItem>, RuntimeError> {
-        let shard = lease.shard();
+        let shard = lease.value();
         let turn = shard
             .producer
             .lock()

@@ -10,12 +10,13 @@ mod control;
 mod files;
 mod forget;
 mod lease;
+mod live;
 mod open;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,14 +26,19 @@ pub(crate) use self::chunker::{Chunker, TokenRows};
 pub use self::control::RolledBack;
 pub(crate) use self::files::ShardFiles;
 pub use self::forget::{ForgottenItem, Rebuilt};
-pub(crate) use self::lease::Lease;
 use self::lease::Leases;
+pub(crate) use self::lease::{Leased, Slot};
+use self::live::LiveSnapshots;
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
 use crate::ledger::{Entry, ItemId, Ledger};
+use crate::published::Published;
 use crate::replay::PlacedRows;
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::stats::Timer;
+
+/// A promise that a shard stays in memory while this exists.
+pub(crate) type Lease = lease::Lease<Shard>;
 
 /// How far a memory has come, in tokens since it first learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +79,9 @@ struct ShardState {
     learning: bool,
     /// A saver has the shard.
     saving: bool,
+    /// What the published snapshot replaced, for its buffers; only while more is to be learned.
+    replaced: Option<Arc<Snapshot>>,
+    live: LiveSnapshots,
     /// Published, not yet durable, oldest first, without the one being saved.
     unsaved: VecDeque<Arc<Snapshot>>,
     /// Learned tokens that the next generation needs beside it.
@@ -200,16 +209,35 @@ pub(crate) struct Bounds {
     pub(crate) queue_tokens: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) durability: Durability,
+    /// Bytes of a ledger, at most.
     pub(crate) ledger_bytes: usize,
+    /// Whether the buffers of a replaced snapshot are of use for the next one.
+    pub(crate) keep_replaced: bool,
+}
+
+impl Leased for Shard {
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
 }
 
 impl Shard {
     /// A shard whose snapshot is what the disk holds.
-    fn new(files: ShardFiles, snapshot: Snapshot, chunker: Chunker, skipped: Vec<String>) -> Self {
+    fn new(
+        files: ShardFiles,
+        snapshot: Snapshot,
+        chunker: Chunker,
+        skipped: Vec<String>,
+        live: Arc<AtomicUsize>,
+    ) -> Self {
         let mark = Mark::of(&snapshot);
+        let published = Published::new(snapshot);
+        let first = published.load();
+        let mut live = LiveSnapshots::new(first.shard, live);
+        live.add(&first);
         Self {
-            id: snapshot.shard,
-            published: Published::new(snapshot),
+            id: first.shard,
+            published,
             accepted: AtomicU64::new(mark.tokens),
             producer: Mutex::new(()),
             files: Mutex::new(Some(files)),
@@ -220,6 +248,8 @@ impl Shard {
                 notes: VecDeque::new(),
                 learning: false,
                 saving: false,
+                replaced: None,
+                live,
                 unsaved: VecDeque::new(),
                 unsaved_rows: Vec::new(),
                 visible: mark,
@@ -366,10 +396,22 @@ impl Shard {
         }
         let rows = (ready > 0).then(|| state.chunker.take()).flatten();
         state.learning = rows.is_some();
+        // A memory that has caught up needs no more than what its readers see.
+        let is_idle = rows.is_none() && state.chunker.waiting() == 0;
+        let replaced = is_idle.then(|| state.replaced.take());
         drop(state);
+        if replaced.is_some() {
+            drop(replaced);
+            self.lock().live.count();
+        }
         // There is room in the queue now.
         self.changed.notify_all();
         rows.map_or(NextChunk::Nothing, NextChunk::Rows)
+    }
+
+    /// What the published snapshot replaced, if it was kept.
+    pub(crate) fn take_replaced(&self) -> Option<Arc<Snapshot>> {
+        self.lock().replaced.take()
     }
 
     /// Publishes what a learner made of a chunk. Returns when it should be saved.
@@ -402,6 +444,11 @@ impl Shard {
         // Not before the swap: whoever looks for an item looks at the notes and then at the
         // snapshot, and finds it in one of them.
         state.notes.drain(..notes.len());
+        state.live.add(&snapshot);
+        let older = match bounds.keep_replaced {
+            true => state.replaced.replace(replaced),
+            false => Some(replaced),
+        };
         let passed_over = match bounds.durability.coalesces() {
             true => std::mem::take(&mut state.unsaved),
             false => VecDeque::new(),
@@ -411,7 +458,7 @@ impl Shard {
         let due = state.due(bounds.durability.pause(), Instant::now());
         drop(state);
         self.changed.notify_all();
-        drop((replaced, passed_over));
+        drop((older, passed_over));
         due
     }
 
@@ -439,10 +486,14 @@ impl Shard {
     }
 
     /// Records a save. Returns when the next one is due, if something waits for it.
-    pub(crate) fn saved(&self, snapshot: &Snapshot, bounds: &Bounds) -> Option<Instant> {
+    pub(crate) fn saved(&self, snapshot: Arc<Snapshot>, bounds: &Bounds) -> Option<Instant> {
+        let mark = Mark::of(&snapshot);
+        // Before anybody learns on: its buffers may be the next ones.
+        drop(snapshot);
         let mut state = self.lock();
         state.saving = false;
-        state.durable = Mark::of(snapshot);
+        state.durable = mark;
+        state.live.count();
         state.last_save = Some(Instant::now());
         let due = (!state.unsaved.is_empty())
             .then(|| state.due(bounds.durability.pause(), Instant::now()));

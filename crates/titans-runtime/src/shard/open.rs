@@ -49,7 +49,8 @@ impl Shard {
             ShardFiles::open(store, &config.ledger, widths, tokens, snapshot.history)?;
         snapshot.ledger = Arc::new(ledger);
         let chunker = Chunker::new(config.chunk_tokens, widths, tokens);
-        Ok(Self::new(files, snapshot, chunker, skipped))
+        let live = Arc::clone(&engine.live_snapshots);
+        Ok(Self::new(files, snapshot, chunker, skipped, live))
     }
 
     /// Closes the files, so that another process may open them. Readers are not affected.
