@@ -28,6 +28,11 @@ pub enum AlertKind {
     DamagedFile,
     /// The memory went back to its last known good generation.
     RolledBack,
+    /// The memory recalls clearly less of what it has written than it did.
+    RecallDropped,
+    /// Recall dropped again soon after a rollback: the memory is read-only until it is rolled
+    /// back by hand.
+    Frozen,
 }
 
 impl AlertKind {
@@ -37,6 +42,8 @@ impl AlertKind {
             Self::Failed => "failed",
             Self::DamagedFile => "damaged_file",
             Self::RolledBack => "rolled_back",
+            Self::RecallDropped => "recall_dropped",
+            Self::Frozen => "frozen",
         }
     }
 }
@@ -61,8 +68,10 @@ impl Alerts {
     pub(crate) fn raise(&self, shard: ShardId, kind: AlertKind, message: String) {
         metrics::counter!("titanmem_alerts_total", "kind" => kind.name()).increment(1);
         match kind {
-            AlertKind::Failed => tracing::error!(%shard, kind = kind.name(), "{message}"),
-            AlertKind::DamagedFile | AlertKind::RolledBack => {
+            AlertKind::Failed | AlertKind::Frozen => {
+                tracing::error!(%shard, kind = kind.name(), "{message}");
+            }
+            AlertKind::DamagedFile | AlertKind::RolledBack | AlertKind::RecallDropped => {
                 tracing::warn!(%shard, kind = kind.name(), "{message}");
             }
         }

@@ -9,17 +9,20 @@ use titans_core::{
     StateDelta, StateRole, StateTensor,
 };
 use titans_store::{
-    Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, ShardId, TensorDelta,
-    TensorRecord, TensorRole,
+    Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, RecallRecord, ShardId,
+    TensorDelta, TensorRecord, TensorRole,
 };
 
 use crate::error::RuntimeError;
 use crate::snapshot::Snapshot;
+use crate::watch::{ProbeScore, Watched};
 
 /// Name of a configuration that is no preset.
 const CUSTOM: &str = "custom";
 /// Key of the update schedule among an image's texts.
 const UPDATE: &str = "update";
+/// Which questions the recall in an image is about.
+const PROBES: &str = "written pairs";
 /// Key of the number of rebuilds among an image's texts.
 const HISTORY: &str = "rebuilds";
 
@@ -76,7 +79,10 @@ impl MemoryIdentity {
             tokens_written: host.tokens_written,
             scalars: host.scalars,
             tensors: host.tensors.into_iter().map(tensor_record).collect(),
-            recall: None,
+            recall: place
+                .watched
+                .as_ref()
+                .and_then(|watched| recall_record(watched)),
             created_unix: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
@@ -154,6 +160,16 @@ impl MemoryIdentity {
     }
 }
 
+/// What the file says of recall.
+fn recall_record(watched: &Watched) -> Option<RecallRecord> {
+    let ProbeScore { probes, hits } = watched.score;
+    (probes > 0).then(|| RecallRecord {
+        probe_id: PROBES.to_owned(),
+        score: hits as f64 / probes as f64,
+        n: probes,
+    })
+}
+
 /// The state and the counters of a shard that has nothing on disk.
 pub(crate) fn empty_snapshot(memory: &NeuralMemory, shard: ShardId) -> Snapshot {
     Snapshot {
@@ -161,8 +177,10 @@ pub(crate) fn empty_snapshot(memory: &NeuralMemory, shard: ShardId) -> Snapshot 
         version: 0,
         last_chunk_id: 0,
         history: 0,
+        lineage: 0,
         state: memory.initial_state(),
         ledger: Arc::default(),
+        watched: None,
         changed: None,
     }
 }

@@ -8,6 +8,7 @@ use titans_store::StoreConfig;
 use crate::alert::Alerts;
 use crate::error::RuntimeError;
 use crate::ledger::LedgerConfig;
+use crate::watch::RecallWatch;
 
 /// How a runtime learns, publishes and saves. Every field has a default.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct RuntimeConfig {
     pub savers: usize,
     /// What is kept beside a memory of what was stored in it.
     pub ledger: LedgerConfig,
+    /// How recall is watched; `None` not at all. Default: an alert when it drops.
+    pub recall_watch: Option<RecallWatch>,
     /// How files are kept.
     pub store: StoreConfig,
     /// Who is told when something is lost or fails. Default: the log and the metrics.
@@ -91,6 +94,7 @@ impl Default for RuntimeConfig {
             learn_batch: None,
             savers: 1,
             ledger: LedgerConfig::default(),
+            recall_watch: Some(RecallWatch::default()),
             store: StoreConfig::default(),
             alerts: Alerts::default(),
         }
@@ -115,7 +119,7 @@ impl RuntimeConfig {
     }
 
     /// Bytes that one open memory may take: its snapshot, the next one being built, those
-    /// that wait for the disk, a full queue and a full ledger. While a saver is at work, it
+    /// that wait for the disk, a full queue, a full ledger and its probes. While a saver is at work, it
     /// takes for each thread two copies of a state and the encoded file on top; an idle memory
     /// is one snapshot.
     pub fn bytes_per_user(&self) -> usize {
@@ -124,11 +128,14 @@ impl RuntimeConfig {
             .queue_tokens
             .saturating_mul(row)
             .saturating_mul(size_of::<f32>());
+        let probes = self.recall_watch.map_or(0, |watch| watch.probes);
+        let probes = probes.saturating_mul(row).saturating_mul(size_of::<f32>());
         let unsaved = self.durability.max_unsaved().min(MAX_UNSAVED) as usize;
         let snapshots = self.memory.state_bytes().saturating_mul(2 + unsaved);
         snapshots
             .saturating_add(queue)
             .saturating_add(self.ledger.max_bytes)
+            .saturating_add(probes)
     }
 
     /// How many memories fit into memory, at least one.
@@ -163,6 +170,15 @@ impl RuntimeConfig {
                 self.queue_tokens,
                 "at least chunk_tokens",
             ));
+        }
+        if let Some(watch) = &self.recall_watch {
+            if !(0.0..1.0).contains(&watch.max_drop) {
+                return Err(RuntimeError::Setting {
+                    name: "max_drop",
+                    found: watch.max_drop.to_string(),
+                    expected: "at least 0 and less than 1",
+                });
+            }
         }
         if self.durability == (Durability::Async { max_lag: 0 }) {
             return Err(setting("max_lag", 0, "at least 1"));

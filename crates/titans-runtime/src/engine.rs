@@ -172,7 +172,7 @@ impl Engine {
             let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &job)));
             match saved {
                 Ok(()) => {
-                    if let Some(due) = shard.saved(job.snapshot, &self.bounds) {
+                    if let Some(due) = shard.saved(job, &self.bounds) {
                         self.savers.push(&shard, due);
                     }
                     // Learning may have waited for this save.
@@ -193,11 +193,18 @@ impl Engine {
 
     fn save(&self, shard: &Shard, job: &SaveJob) -> Result<(), String> {
         let snapshot = &*job.snapshot;
-        let image = self.identity.image(snapshot);
+        let mut image = self.identity.image(snapshot);
         let mut files = shard.files.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(files) = files.as_mut() else {
             return Err("the files are closed".to_owned());
         };
+        if files.is_behind(snapshot) {
+            let generations = files
+                .store
+                .generations()
+                .map_err(|error| error.to_string())?;
+            image.rolled_back_from = generations.last().map(|newest| newest.number());
+        }
         let base = |of| match of {
             BaseOf::AllGiven => encode(&image, &NO_STAMP),
             BaseOf::Nothing => {

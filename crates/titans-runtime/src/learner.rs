@@ -4,15 +4,19 @@
 //! of it, so the chunks of a user are learned in order. Between two chunks the shard goes to
 //! the end of the line.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
+use titans_core::MemoryState;
 
+use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
+use crate::recall;
 use crate::replay::PlacedRows;
 use crate::shard::{NextChunk, Shard, Step, TokenRows};
 use crate::snapshot::Snapshot;
+use crate::watch::{Ask, Candidate, Outcome, RecallDrop};
 
 /// Shards with a chunk of another length that are passed over while a batch is put together.
 /// Such a batch is as good as it gets long before the whole line was looked at.
@@ -24,6 +28,40 @@ struct Chunk {
     rows: TokenRows,
     /// The rows once more, where they are to be kept beside the memory.
     kept: Option<Arc<TokenRows>>,
+}
+
+/// What a chunk has made of a memory, not published yet.
+struct Learned {
+    snapshot: Snapshot,
+    /// Surprise of each token.
+    surprise: Vec<f32>,
+    keys: Tensor<2>,
+    values: Tensor<2>,
+}
+
+/// The memory of a runtime as the watch asks it, beside one learned chunk.
+struct AskMemory<'a> {
+    engine: &'a Engine,
+    keys: &'a Tensor<2>,
+    values: &'a Tensor<2>,
+}
+
+impl Ask for AskMemory<'_> {
+    fn rows(&self, tokens: &[usize]) -> (Vec<f32>, Vec<f32>) {
+        let tokens: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
+        let tokens = Tensor::<1, Int>::from_data(&*tokens, &self.keys.device());
+        let pick = |rows: &Tensor<2>| {
+            let picked = rows.clone().select(0, tokens.clone());
+            let picked = picked.into_data_as::<f32>().try_into_vec::<f32>();
+            picked.expect("the data was just converted to f32")
+        };
+        (pick(self.keys), pick(self.values))
+    }
+
+    fn recall(&self, state: &MemoryState, keys: Vec<f32>) -> Vec<f32> {
+        let tokens = keys.len() / self.engine.config.memory.key_dim;
+        recall::read(self.engine, state, keys, tokens)
+    }
 }
 
 impl Engine {
@@ -72,7 +110,7 @@ impl Engine {
 
     /// One outcome per chunk. A failure, a panic included, is that of the chunk that caused
     /// it: if the batch as a whole fails, each chunk is learned alone.
-    fn learn_guarded(&self, chunks: &mut [Chunk]) -> Vec<Result<Snapshot, String>> {
+    fn learn_guarded(&self, chunks: &mut [Chunk]) -> Vec<Result<Learned, String>> {
         if chunks.is_empty() {
             return Vec::new();
         }
@@ -91,7 +129,7 @@ impl Engine {
 
     /// Learns chunks of equal length at once, each as if it were alone. An error is that of
     /// an unknown one of them.
-    fn learn(&self, chunks: &mut [Chunk]) -> Result<Vec<Result<Snapshot, String>>, String> {
+    fn learn(&self, chunks: &mut [Chunk]) -> Result<Vec<Result<Learned, String>>, String> {
         let tokens = self.tokens(&chunks[0].rows);
         let memories = chunks.len();
         let (key_dim, value_dim) = self.widths();
@@ -112,11 +150,11 @@ impl Engine {
             .collect();
         let reports = self
             .memory
-            .write_batch(&mut states, keys, values)
+            .write_batch(&mut states, keys.clone(), values.clone())
             .map_err(|error| error.to_string())?;
-        let snapshots = current.iter().zip(states).zip(reports);
+        let snapshots = current.iter().zip(states).zip(reports).enumerate();
         Ok(snapshots
-            .map(|((current, state), report)| {
+            .map(|(index, ((current, state), report))| {
                 // Finite input can still overflow. Such a chunk must not replace a good
                 // snapshot.
                 if let Some(token) = report.surprise.iter().position(|s| !s.is_finite()) {
@@ -125,39 +163,106 @@ impl Engine {
                         current.state.tokens_seen
                     ));
                 }
-                Ok(Snapshot {
+                let snapshot = Snapshot {
                     shard: current.shard,
                     version: current.version + 1,
                     last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
                     history: current.history,
+                    lineage: current.lineage,
                     state,
                     ledger: Arc::clone(&current.ledger),
+                    watched: None,
                     changed: Some(report.delta),
+                };
+                let row = |all: &Tensor<3>| all.clone().narrow(0, index, 1).squeeze_dim(0);
+                Ok(Learned {
+                    snapshot,
+                    surprise: report.surprise,
+                    keys: row(&keys),
+                    values: row(&values),
                 })
             })
             .collect())
     }
 
-    /// Publishes what was learned of a chunk, or stops the user whose chunk failed.
-    fn conclude(&self, chunk: &Chunk, outcome: Result<Snapshot, String>) {
+    /// Publishes what was learned of a chunk, or goes back where that has done harm, or stops
+    /// the user whose chunk failed.
+    fn conclude(&self, chunk: &Chunk, learned: Result<Learned, String>) {
         let shard = &chunk.shard;
+        let looked = learned.and_then(|mut learned| {
+            let outcome = guarded(|| Ok(self.look(shard, &mut learned)))?;
+            Ok((learned.snapshot, outcome))
+        });
+        let (snapshot, outcome) = match looked {
+            Ok(looked) => looked,
+            Err(reason) => return self.fail(shard, Step::Learning, reason),
+        };
+        let alerts = &self.config.alerts;
         match outcome {
-            Ok(snapshot) => {
-                let rows = chunk.kept.as_ref().map(|rows| {
-                    let tokens = self.tokens(rows) as u64;
-                    PlacedRows {
-                        start: snapshot.state.tokens_seen - tokens,
-                        tokens,
-                        rows: Arc::clone(rows),
-                    }
-                });
-                let due = shard.publish(snapshot, rows, &self.bounds, &self.timers.publish);
-                self.savers.push(shard, due);
-                // To the end of the line: other users are served in between.
-                self.learners.push(shard, Instant::now());
+            Outcome::Publish => self.publish(chunk, snapshot),
+            Outcome::Alert(drop) => {
+                self.publish(chunk, snapshot);
+                alerts.raise(shard.id, AlertKind::RecallDropped, drop.to_string());
             }
-            Err(reason) => self.fail(shard, Step::Learning, reason),
+            Outcome::GoBack(drop, good) => {
+                let message = self.go_back(shard, &good, drop);
+                alerts.raise(shard.id, AlertKind::RolledBack, message);
+            }
+            Outcome::Freeze(drop, good) => {
+                let message = self.go_back(shard, &good, drop);
+                let reason = format!("{message}, for the second time within ten chunks");
+                shard.fail(Step::Learning, reason.as_str().into());
+                return alerts.raise(shard.id, AlertKind::Frozen, reason);
+            }
         }
+        // To the end of the line: other users are served in between.
+        self.learners.push(shard, Instant::now());
+    }
+
+    /// Lets the watch look at what a chunk has made of the memory.
+    fn look(&self, shard: &Shard, learned: &mut Learned) -> Outcome {
+        let mut watch = shard.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watch) = watch.as_mut() else {
+            return Outcome::Publish;
+        };
+        let current = shard.published.load();
+        let candidate = Candidate {
+            current: &current,
+            state: &learned.snapshot.state,
+            surprise: &learned.surprise,
+            threshold: self.config.memory.update.surprise_threshold,
+        };
+        let ask = AskMemory {
+            engine: self,
+            keys: &learned.keys,
+            values: &learned.values,
+        };
+        let (outcome, watched) = watch.look(&candidate, &ask);
+        learned.snapshot.watched = Some(Arc::new(watched));
+        outcome
+    }
+
+    fn publish(&self, chunk: &Chunk, snapshot: Snapshot) {
+        let rows = chunk.kept.as_ref().map(|rows| {
+            let tokens = self.tokens(rows) as u64;
+            PlacedRows {
+                start: snapshot.state.tokens_seen - tokens,
+                tokens,
+                rows: Arc::clone(rows),
+            }
+        });
+        let due = chunk
+            .shard
+            .publish(snapshot, rows, &self.bounds, &self.timers.publish);
+        self.savers.push(&chunk.shard, due);
+    }
+
+    /// Goes back to a snapshot; says what that did.
+    fn go_back(&self, shard: &Arc<Shard>, good: &Snapshot, drop: RecallDrop) -> String {
+        let tokens_dropped = shard.go_back(good);
+        self.savers.push(shard, Instant::now());
+        let tokens = good.state.tokens_seen;
+        format!("{drop}; went back to {tokens} tokens, {tokens_dropped} were dropped")
     }
 
     fn tokens(&self, rows: &TokenRows) -> usize {

@@ -66,6 +66,7 @@ mod sync;
 mod table;
 mod ticket;
 mod user;
+mod watch;
 
 pub use alert::{Alert, AlertKind, AlertSink, Alerts};
 pub use config::{Durability, RuntimeConfig, WhenFull};
@@ -79,3 +80,4 @@ pub use shard::{ForgottenItem, Progress, Rebuilt, RolledBack};
 pub use stats::{Latency, Stats};
 pub use ticket::Ticket;
 pub use titans_store::{Erasure, ForgetReceipt, ShardId};
+pub use watch::{OnDrop, ProbeScore, RecallWatch};

@@ -12,6 +12,7 @@ use crate::error::RuntimeError;
 use crate::ledger::{ItemId, Neighbour, relative_distance};
 use crate::rows::{Rows, RowsOf};
 use crate::snapshot::Snapshot;
+use crate::watch::ProbeScore;
 
 /// What a recall came from, and what is known about how good it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,11 @@ pub struct RecallInfo {
     /// exactly, 1 and more is as good as nothing. `None` without items. The surprise of pairs
     /// that are known is what [`surprise_into`](crate::UserMemory::surprise_into) tells.
     pub surprise: Option<f32>,
+    /// How often recalls as strong as this one were right, as the mean over the queries:
+    /// measured, chunk by chunk, on pairs that the memory has written and on pairs of the
+    /// stream before it learned them. Right means closer than `0.7 |value|` to the value.
+    /// `None` while there are too few of either kind, and where nothing watches recall.
+    pub confidence: Option<f32>,
 }
 
 /// An item in the ledger of a memory.
@@ -95,6 +101,12 @@ impl MemorySnapshot {
         recall(&self.engine, &self.snapshot, queries, recalled)
     }
 
+    /// How many of its probes the memory answers; `None` where nothing watches recall and
+    /// after opening, until something is learned.
+    pub fn probe_score(&self) -> Option<ProbeScore> {
+        self.snapshot.watched.as_ref().map(|watched| watched.score)
+    }
+
     /// The items in the ledger, oldest first; an item that came in pieces more than once.
     /// Without those that were forgotten.
     pub fn items(&self) -> impl Iterator<Item = StoredItem> {
@@ -154,7 +166,17 @@ pub(crate) fn recall(
         lag: 0,
         neighbours,
         surprise,
+        confidence: confidence(snapshot, recalled, value_dim),
     })
+}
+
+fn confidence(snapshot: &Snapshot, recalled: &[f32], value_dim: usize) -> Option<f32> {
+    let watched = snapshot.watched.as_ref()?;
+    let rows = recalled.chunks_exact(value_dim);
+    let tokens = rows.len() as f32;
+    let each: Option<Vec<f32>> = rows.map(|row| watched.confidence(row)).collect();
+    each.filter(|each| !each.is_empty())
+        .map(|each| each.iter().sum::<f32>() / tokens)
 }
 
 /// `|recalled - value| / |value|` of each pair in one snapshot.

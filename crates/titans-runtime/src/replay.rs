@@ -178,6 +178,10 @@ impl Replay {
                 replayed.rows.push(rows);
             }
         }
+        if let Some(replayed) = &mut replayed {
+            // A rollback leaves tokens behind its end until others take their place.
+            replayed.rows.retain(|rows| rows.end() <= end);
+        }
         Ok(replayed.filter(|replayed| replayed.is_whole(end)))
     }
 
@@ -255,7 +259,7 @@ impl Segment {
 }
 
 impl Replayed {
-    /// Whether the tokens follow each other from the base to `end`; cuts those behind it.
+    /// Whether the tokens follow each other from the base to `end`.
     fn is_whole(&self, end: u64) -> bool {
         let mut at = self.base_tokens;
         for rows in &self.rows {

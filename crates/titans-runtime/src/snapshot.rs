@@ -8,6 +8,7 @@ use titans_store::ShardId;
 use crate::error::RuntimeError;
 use crate::ledger::Ledger;
 use crate::published::{Foreign, Versioned, reclaim};
+use crate::watch::Watched;
 
 /// What a memory knew after some chunk. Never changes while more than its learner hold it.
 #[derive(Debug)]
@@ -21,10 +22,14 @@ pub(crate) struct Snapshot {
     /// How often the memory was rebuilt. Positions of its tokens mean something only
     /// together with this.
     pub(crate) history: u64,
+    /// Rises when the watch goes back: what lies beside the generations is written anew then.
+    pub(crate) lineage: u64,
     /// The memory.
     pub(crate) state: MemoryState,
     /// What was stored, as far as it is in the memory.
     pub(crate) ledger: Arc<Ledger>,
+    /// What is known of its recall, where that is watched and something was learned.
+    pub(crate) watched: Option<Arc<Watched>>,
     /// What the chunk changed since the version before, if it is known.
     pub(crate) changed: Option<StateDelta>,
 }

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::ledger::{ItemId, Ledger};
 use crate::snapshot::Snapshot;
+use crate::watch::Watch;
 
 /// What a rollback did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +78,10 @@ impl Shard {
                 version: current.version + 1,
                 last_chunk_id: image.last_chunk_id,
                 history: current.history,
+                lineage: current.lineage,
                 state: engine.identity.state(&engine.memory, image)?,
                 ledger: Arc::new(ledger),
+                watched: None,
                 changed: None,
             };
             files.go_back(&snapshot)?;
@@ -98,6 +101,7 @@ impl Shard {
     /// is dropped. Returns how many tokens had been accepted. The shard is paused.
     pub(super) fn go_on_from(&self, snapshot: Snapshot) -> u64 {
         let mark = Mark::of(&snapshot);
+        self.tell_watch(|watch| watch.forget_behind(mark.tokens));
         let mut state = self.lock();
         let accepted = state.chunker.accepted();
         state.chunker.restart_at(mark.tokens);
@@ -118,6 +122,56 @@ impl Shard {
         drop(older);
         self.changed.notify_all();
         accepted
+    }
+
+    /// Goes back to a snapshot that was published: drops what was learned since and what
+    /// waits. The learner that has the shard calls this, and the shard stays with it. Returns
+    /// how many tokens were dropped.
+    pub(crate) fn go_back(&self, good: &Snapshot) -> u64 {
+        let tokens = good.state.tokens_seen;
+        let current = self.published.load();
+        let mut state = self.lock();
+        let accepted = state.chunker.accepted();
+        state.chunker.restart_at(tokens);
+        state.notes.clear();
+        state.unsaved_rows.retain(|rows| rows.end() <= tokens);
+        state.rollbacks += 1;
+        state.save_to = 0;
+        // What a saver has in hand may be of the memory that is left behind.
+        state.saving_holds_to = state.saving_holds_to.min(tokens);
+        self.accepted.store(tokens, Ordering::Relaxed);
+        let mut older = None;
+        if good.version != current.version {
+            let snapshot = Arc::new(Snapshot {
+                shard: self.id,
+                version: current.version + 1,
+                last_chunk_id: good.last_chunk_id,
+                history: good.history,
+                lineage: current.lineage + 1,
+                state: good.state.clone(),
+                ledger: Arc::clone(&good.ledger),
+                watched: good.watched.clone(),
+                changed: None,
+            });
+            state.live.add(&snapshot);
+            state.unsaved.clear();
+            state.unsaved.push_back(Arc::clone(&snapshot));
+            state.visible = Mark::of(&snapshot);
+            state.durable.tokens = state.durable.tokens.min(tokens);
+            older = Some((state.replaced.take(), self.published.publish(snapshot)));
+        }
+        drop(state);
+        drop(older);
+        self.changed.notify_all();
+        accepted.saturating_sub(tokens)
+    }
+
+    /// Lets the watch know, where there is one.
+    pub(super) fn tell_watch(&self, tell: impl FnOnce(&mut Watch)) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watch) = watch.as_mut() {
+            tell(watch);
+        }
     }
 
     /// Closes the files and takes what was learned out of every reader's reach.

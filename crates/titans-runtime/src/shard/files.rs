@@ -13,6 +13,7 @@ use crate::replay::{BaseOf, PlacedRows, Replay};
 use crate::snapshot::Snapshot;
 
 const LEDGER: &str = "ledger";
+const PROBES: &str = "probes";
 /// A log may be this much longer than twice what it holds before it is rewritten.
 const SLACK: u64 = 64 << 10;
 
@@ -22,25 +23,29 @@ pub(crate) struct ShardFiles {
     pub(crate) store: MemoryStore,
     pub(crate) replay: Replay,
     ledger: RecordLog,
+    probes: RecordLog,
+    /// Of the memory that the ledger's log tells of.
+    lineage: u64,
     /// The log tells of everything before this position.
     ledger_through: u64,
 }
 
 impl ShardFiles {
     /// Opens what lies beside the generations of a memory that has read `tokens` tokens and
-    /// was rebuilt `history` times.
+    /// was rebuilt `history` times. Also returns the ledger and the records of the probes.
     pub(crate) fn open(
         store: MemoryStore,
         config: &LedgerConfig,
         widths: (usize, usize),
         tokens: u64,
         history: u64,
-    ) -> Result<(Self, Ledger), StoreError> {
+    ) -> Result<(Self, Ledger, Vec<Vec<u8>>), StoreError> {
         let mut store = store;
         let (log, contents) = store.open_log(LEDGER)?;
         if let Some((path, error)) = &contents.ends_early {
             tracing::info!("{} ends early: {error}", path.display());
         }
+        let (probes, probe_contents) = store.open_log(PROBES)?;
         let mut ledger = Ledger::default();
         let (mut section, mut sections) = (0, 0);
         for record in contents
@@ -66,9 +71,11 @@ impl ShardFiles {
             replay: Replay::new(config.replay_bytes, widths, history),
             store,
             ledger: log,
+            probes,
+            lineage: 0,
             ledger_through: tokens,
         };
-        Ok((files, ledger))
+        Ok((files, ledger, probe_contents.records))
     }
 
     /// Makes durable what the next generation has beside it.
@@ -80,6 +87,10 @@ impl ShardFiles {
     ) -> Result<(), StoreError> {
         let (ledger, history) = (&*next.ledger, next.history);
         self.replay.extend(&self.store, rows, base)?;
+        if next.lineage != self.lineage {
+            self.go_back(next)?;
+            return Ok(());
+        }
         let news = records(ledger, self.ledger_through);
         if news.is_empty() {
             return Ok(());
@@ -107,9 +118,20 @@ impl ShardFiles {
         self.store.rewrite_log(&mut self.ledger, all)
     }
 
+    /// Whether a snapshot goes on from a rollback of the watch that is not saved yet.
+    pub(crate) fn is_behind(&self, next: &Snapshot) -> bool {
+        next.lineage != self.lineage
+    }
+
+    /// Writes the probes down, for the next time the memory is opened.
+    pub(crate) fn save_probes(&mut self, records: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.store.rewrite_log(&mut self.probes, records)
+    }
+
     /// Lets the logs go on from an earlier position, after a rollback.
     pub(crate) fn go_back(&mut self, to: &Snapshot) -> Result<(), StoreError> {
         self.ledger_through = to.state.tokens_seen;
+        self.lineage = to.lineage;
         self.rewrite_ledger(&[(to.history, &to.ledger)])
     }
 }

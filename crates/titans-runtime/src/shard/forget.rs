@@ -15,6 +15,7 @@ use crate::recall;
 use crate::replay::{PlacedRows, Replayed};
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
+use crate::watch::Watch;
 
 /// What was done about an item that is to be forgotten.
 #[derive(Debug)]
@@ -162,8 +163,10 @@ impl Shard {
             version: current.version + 1,
             last_chunk_id: tokens.div_ceil(engine.config.chunk_tokens as u64),
             history: current.history + 1,
+            lineage: current.lineage,
             state,
             ledger: Arc::new(current.ledger.without(&forgotten, &removed)),
+            watched: None,
             changed: None,
         };
         // The log of the ledger tells both stories until the memory has decided.
@@ -176,6 +179,8 @@ impl Shard {
             .replay
             .restart(&files.store, snapshot.history, &replay)?;
         self.go_on_from(snapshot);
+        // Positions are others now, and probes of the items must go.
+        self.tell_watch(Watch::start_over);
         Ok(Rebuilt {
             forgotten,
             approximate,

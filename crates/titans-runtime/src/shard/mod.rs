@@ -36,6 +36,7 @@ use crate::published::Published;
 use crate::replay::PlacedRows;
 use crate::snapshot::Snapshot;
 use crate::stats::Timer;
+use crate::watch::Watch;
 
 /// A promise that a shard stays in memory while this exists.
 pub(crate) type Lease = lease::Lease<Shard>;
@@ -62,6 +63,8 @@ pub(crate) struct Shard {
     accepted: AtomicU64,
     /// One `observe` at a time, so that the rows of two calls do not mix.
     producer: Mutex<()>,
+    /// What is known of recall; learners look, one at a time. `None` where nobody watches.
+    pub(crate) watch: Mutex<Option<Watch>>,
     /// Held while a file is written; only savers take it. `None` once the files are closed.
     pub(crate) files: Mutex<Option<ShardFiles>>,
     skipped: Vec<String>,
@@ -79,6 +82,8 @@ struct ShardState {
     learning: bool,
     /// A saver has the shard.
     saving: bool,
+    /// What it saves is the stream's up to here: the watch may have gone back meanwhile.
+    saving_holds_to: u64,
     /// What the published snapshot replaced, for its buffers; only while more is to be learned.
     replaced: Option<Arc<Snapshot>>,
     live: LiveSnapshots,
@@ -228,6 +233,7 @@ impl Shard {
         snapshot: Snapshot,
         chunker: Chunker,
         skipped: Vec<String>,
+        watch: Option<Watch>,
         live: Arc<AtomicUsize>,
     ) -> Self {
         let mark = Mark::of(&snapshot);
@@ -240,6 +246,7 @@ impl Shard {
             published,
             accepted: AtomicU64::new(mark.tokens),
             producer: Mutex::new(()),
+            watch: Mutex::new(watch),
             files: Mutex::new(Some(files)),
             skipped,
             leases: Leases::default(),
@@ -248,6 +255,7 @@ impl Shard {
                 notes: VecDeque::new(),
                 learning: false,
                 saving: false,
+                saving_holds_to: u64::MAX,
                 replaced: None,
                 live,
                 unsaved: VecDeque::new(),
@@ -475,6 +483,7 @@ impl Shard {
         }
         let snapshot = state.unsaved.pop_front()?;
         state.saving = true;
+        state.saving_holds_to = u64::MAX;
         let tokens = snapshot.state.tokens_seen;
         let rows = state.unsaved_rows.iter();
         let included = rows.take_while(|rows| rows.end() <= tokens).count();
@@ -486,13 +495,16 @@ impl Shard {
     }
 
     /// Records a save. Returns when the next one is due, if something waits for it.
-    pub(crate) fn saved(&self, snapshot: Arc<Snapshot>, bounds: &Bounds) -> Option<Instant> {
-        let mark = Mark::of(&snapshot);
+    pub(crate) fn saved(&self, job: SaveJob, bounds: &Bounds) -> Option<Instant> {
+        let saved = Mark::of(&job.snapshot);
         // Before anybody learns on: its buffers may be the next ones.
-        drop(snapshot);
+        drop(job);
         let mut state = self.lock();
         state.saving = false;
-        state.durable = mark;
+        state.durable = Mark {
+            tokens: saved.tokens.min(state.saving_holds_to),
+            ..saved
+        };
         state.live.count();
         state.last_save = Some(Instant::now());
         let due = (!state.unsaved.is_empty())
