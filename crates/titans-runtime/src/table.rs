@@ -126,13 +126,11 @@ impl ShardTable {
     /// Lets shards leave until there is room for one more.
     fn make_room(&self, save: impl Fn(&Arc<Shard>)) -> Result<(), RuntimeError> {
         while self.len() >= self.limit {
-            let mut idle: Vec<_> = self
-                .all()
-                .into_iter()
-                .filter(|shard| !shard.is_leased())
-                .collect();
-            idle.sort_by_key(|shard| (!shard.is_clean(), shard.last_used()));
-            let Some(shard) = idle.into_iter().next() else {
+            let idle = self.all().into_iter().filter(|shard| !shard.is_leased());
+            // Looks at each once: saves and leases end meanwhile, and a sort that sees the
+            // order change panics.
+            let first = idle.min_by_key(|shard| (!shard.is_clean(), shard.last_used()));
+            let Some(shard) = first else {
                 return Err(RuntimeError::OverBudget {
                     resident: self.len(),
                     limit: self.limit,
