@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use titans_store::ShardId;
 
+use crate::metric;
+
 /// Something that a person should know. Each is also a `tracing` event and a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,6 +30,8 @@ pub enum AlertKind {
     DamagedFile,
     /// The memory went back to its last known good generation.
     RolledBack,
+    /// A backup that is due could not be taken.
+    BackupFailed,
 }
 
 impl AlertKind {
@@ -37,6 +41,7 @@ impl AlertKind {
             Self::Failed => "failed",
             Self::DamagedFile => "damaged_file",
             Self::RolledBack => "rolled_back",
+            Self::BackupFailed => "backup_failed",
         }
     }
 }
@@ -59,9 +64,11 @@ impl Alerts {
     }
 
     pub(crate) fn raise(&self, shard: ShardId, kind: AlertKind, message: String) {
-        metrics::counter!("titanmem_alerts_total", "kind" => kind.name()).increment(1);
+        metrics::counter!(metric::ALERTS, "kind" => kind.name()).increment(1);
         match kind {
-            AlertKind::Failed => tracing::error!(%shard, kind = kind.name(), "{message}"),
+            AlertKind::Failed | AlertKind::BackupFailed => {
+                tracing::error!(%shard, kind = kind.name(), "{message}")
+            }
             AlertKind::DamagedFile | AlertKind::RolledBack => {
                 tracing::warn!(%shard, kind = kind.name(), "{message}");
             }

@@ -2,23 +2,27 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use titans_core::NeuralMemory;
-use titans_store::ForgetReceipt;
+use titans_store::{ForgetReceipt, MemoryStore, Saved, ShardId, StoreError};
 
 use crate::alert::AlertKind;
+use crate::backup::Backups;
 use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
+use crate::metric::describe_metrics;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Lease, Position, RolledBack, SaveJob, Shard, TokenRows, Watermark};
+use crate::shard::{
+    Bounds, Lease, Position, RolledBack, SaveJob, Shard, Sizes, TokenRows, Watermark,
+};
 use crate::snapshot::Snapshot;
-use crate::stats::Timers;
+use crate::stats::{Meters, Stats, Timers};
 use crate::table::ShardTable;
 use crate::user::{RootKey, shard_dir};
 
@@ -35,7 +39,10 @@ pub(crate) struct Engine {
     pub(crate) shards: ShardTable,
     pub(crate) learners: WorkQueue,
     pub(crate) savers: WorkQueue,
+    pub(crate) backups: Backups,
     pub(crate) timers: Timers,
+    pub(crate) meters: Arc<Meters>,
+    sizes: Sizes,
 }
 
 impl Engine {
@@ -46,6 +53,8 @@ impl Engine {
     ) -> Result<Self, RuntimeError> {
         let device = config.device.open()?;
         let memory = NeuralMemory::new(config.memory, &device)?;
+        describe_metrics();
+        let meters = Arc::new(Meters::new());
         Ok(Self {
             bounds: Bounds {
                 queue_tokens: config.queue_tokens,
@@ -53,14 +62,17 @@ impl Engine {
                 durability: config.durability,
             },
             identity: MemoryIdentity::new(&memory),
-            shards: ShardTable::new(config.resident_users()),
+            shards: ShardTable::new(config.resident_users(), Arc::clone(&meters)),
+            sizes: Sizes::of(&config),
             config,
             memory,
             root: Mutex::new(Some(root)),
             key,
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
+            backups: Backups::default(),
             timers: Timers::new(),
+            meters,
         })
     }
 
@@ -78,16 +90,35 @@ impl Engine {
             // A failure is reported where it happened, and the shard may leave then.
             let _ = shard.wait(shard.accepted(), Watermark::Durable, None);
         };
-        self.shards.lease(id, || Shard::open(&path, id, self), save)
+        self.shards.lease(id, || self.load(&path, id), save)
+    }
+
+    fn load(&self, root: &Path, id: ShardId) -> Result<Shard, RuntimeError> {
+        let _span = tracing::debug_span!("load", shard = %id).entered();
+        let shard = self.timers.load.time(|| Shard::open(root, id, self))?;
+        self.account(&shard);
+        Ok(shard)
+    }
+
+    /// Brings the sums over all memories up to date with one of them.
+    pub(crate) fn account(&self, shard: &Shard) {
+        shard.account(self.sizes, &self.meters);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.meters.stats(&self.timers)
     }
 
     /// Rolls a memory back and lets its threads go on.
     pub(crate) fn roll_back(&self, shard: &Arc<Shard>) -> Result<RolledBack, RuntimeError> {
+        let _span = tracing::debug_span!("rollback", shard = %shard.id).entered();
         let outcome = shard.roll_back(self);
+        self.account(shard);
         // Whatever came of it, turns that came while the shard was paused were passed over.
         self.savers.push(shard, Instant::now());
         self.wake_learner(shard);
         if let Ok(rolled_back) = &outcome {
+            self.meters.rollbacks.add(1);
             let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
             let message = format!("rolled back to {tokens} tokens as generation {generation}");
             self.config
@@ -101,6 +132,8 @@ impl Engine {
     pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
         let root = self.root_path()?;
         let id = self.key.shard(user)?;
+        // A backup that is being taken must not appear after everything was removed.
+        let _no_backup = self.backups.pause();
         self.shards.take_out(id, |resident| {
             if let Some(shard) = resident {
                 shard.empty(empty_snapshot(&self.memory, id));
@@ -109,11 +142,13 @@ impl Engine {
             if !dir.exists() {
                 return Ok(None);
             }
-            Ok(Some(titans_store::forget(&dir, id, None)?))
+            let receipt = titans_store::forget(&dir, id, None)?;
+            self.remove_backups(id)?;
+            Ok(Some(receipt))
         })
     }
 
-    fn root_path(&self) -> Result<PathBuf, RuntimeError> {
+    pub(crate) fn root_path(&self) -> Result<PathBuf, RuntimeError> {
         let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
         match &*root {
             Some(root) => Ok(root.path.clone()),
@@ -142,10 +177,17 @@ impl Engine {
             let Some(rows) = shard.next_chunk(&self.bounds) else {
                 continue;
             };
-            let learned = guarded(|| self.timers.learn.time(|| self.learn(&shard, rows)));
+            let learned = guarded(|| {
+                let _span = tracing::debug_span!("learn", shard = %shard.id).entered();
+                self.timers.learn.time(|| self.learn(&shard, rows))
+            });
             match learned {
                 Ok(snapshot) => {
-                    let due = shard.publish(snapshot, &self.bounds, &self.timers.publish);
+                    let due = {
+                        let _span = tracing::debug_span!("publish", shard = %shard.id).entered();
+                        shard.publish(snapshot, &self.bounds, &self.timers.publish)
+                    };
+                    self.account(&shard);
                     self.savers.push(&shard, due);
                     // To the end of the line: other users are served in between.
                     self.learners.push(&shard, Instant::now());
@@ -161,12 +203,17 @@ impl Engine {
             let Some(job) = shard.claim_for_saving(&self.bounds) else {
                 continue;
             };
-            let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &job)));
+            let saved = guarded(|| {
+                let _span = tracing::debug_span!("save", shard = %shard.id).entered();
+                self.timers.save.time(|| self.save(&shard, &job))
+            });
             match saved {
                 Ok(()) => {
+                    self.meters.saves.add(1);
                     if let Some(due) = shard.saved(&job.snapshot, &self.bounds) {
                         self.savers.push(&shard, due);
                     }
+                    self.account(&shard);
                     // Learning may have waited for this save.
                     self.wake_learner(&shard);
                 }
@@ -222,12 +269,29 @@ impl Engine {
         };
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
-        let saved = match &job.snapshot.changed {
+        let saved = self.measure(store, |store| match &job.snapshot.changed {
             Some(changed) if job.follows_durable => store.save_delta(&image, changed),
             _ => store.save(&image),
-        };
+        });
         saved.map_err(|error| error.to_string())?;
         Ok(())
+    }
+
+    /// Saves, and records which part of it was encoding and which was the device.
+    fn measure(
+        &self,
+        store: &mut MemoryStore,
+        save: impl FnOnce(&mut MemoryStore) -> Result<Saved, StoreError>,
+    ) -> Result<Saved, StoreError> {
+        let before = store.spent();
+        let saved = save(store);
+        let spent = store.spent().since(before);
+        self.timers.encode.record(spent.encode);
+        self.timers.fsync.record(spent.flush);
+        if spent.flush_errors > 0 {
+            self.meters.fsync_errors.add(spent.flush_errors);
+        }
+        saved
     }
 
     fn fail(&self, shard: &Shard, step: &str, reason: String) {

@@ -69,6 +69,7 @@ impl UserMemory {
         let wake = || self.engine.wake_learner(self.shard.shard());
         let widths = (key_dim, value_dim);
         let end = self.shard.push(&rows, widths, &self.engine.bounds, wake)?;
+        self.engine.account(&self.shard);
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }
 

@@ -7,6 +7,7 @@ use titans_store::ShardId;
 
 use crate::error::RuntimeError;
 use crate::shard::{Lease, Shard};
+use crate::stats::Meters;
 
 /// The shards that are in memory, at most as many as fit.
 ///
@@ -23,6 +24,7 @@ pub(crate) struct ShardTable {
     limit: usize,
     /// Held while room is made and taken, so that two openings do not share the same room.
     admission: Mutex<()>,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug, Default)]
@@ -36,11 +38,12 @@ impl Slot {
 }
 
 impl ShardTable {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, meters: Arc<Meters>) -> Self {
         Self {
             slots: Mutex::new(HashMap::new()),
             limit,
             admission: Mutex::new(()),
+            meters,
         }
     }
 
@@ -65,16 +68,15 @@ impl ShardTable {
         self.make_room(save)?;
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(id).or_default())
+            let slot = Arc::clone(slots.entry(id).or_default());
+            self.meters.resident_users.set(slots.len());
+            slot
         };
         let mut shard = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The place is taken: the slot counts from here on.
         drop(admission);
         match open() {
-            Ok(opened) => {
-                metrics::gauge!("titanmem_resident_users").set(self.len() as f64);
-                Ok(Lease::new(shard.insert(Arc::new(opened))))
-            }
+            Ok(opened) => Ok(Lease::new(shard.insert(Arc::new(opened)))),
             Err(error) => {
                 self.remove(id);
                 Err(error)
@@ -95,7 +97,9 @@ impl ShardTable {
         };
         let mut shard = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = act(shard.as_ref());
-        *shard = None;
+        if let Some(shard) = shard.take() {
+            shard.account_nothing(&self.meters);
+        }
         self.remove(id);
         outcome
     }
@@ -159,10 +163,12 @@ impl ShardTable {
         if shard.is_leased() || !may_leave {
             return;
         }
+        let _span = tracing::debug_span!("evict", shard = %shard.id).entered();
         shard.close_files();
+        shard.account_nothing(&self.meters);
         *resident = None;
         self.remove(shard.id);
-        metrics::counter!("titanmem_evictions_total").increment(1);
+        self.meters.evictions.add(1);
     }
 
     /// Takes a slot out of the map. The caller holds the slot's own lock, so whoever waits
@@ -170,6 +176,7 @@ impl ShardTable {
     fn remove(&self, id: ShardId) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.remove(&id);
+        self.meters.resident_users.set(slots.len());
     }
 
     fn slots(&self) -> Vec<Arc<Slot>> {

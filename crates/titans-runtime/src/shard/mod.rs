@@ -7,6 +7,7 @@
 
 mod chunker;
 mod control;
+mod footprint;
 mod lease;
 mod open;
 
@@ -19,12 +20,13 @@ use titans_store::{MemoryStore, ShardId};
 
 pub(crate) use self::chunker::{Chunker, TokenRows};
 pub use self::control::RolledBack;
+pub(crate) use self::footprint::Sizes;
 pub(crate) use self::lease::Lease;
 use self::lease::Leases;
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
 use crate::snapshot::{Published, Snapshot};
-use crate::stats::Timer;
+use crate::stats::{Footprint, Timer};
 
 /// How far a memory has come, in tokens since it first learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,8 @@ struct ShardState {
     /// Positions before a rollback mean nothing after it.
     rollbacks: u64,
     stopped: Option<Stopped>,
+    /// What the sums of the runtime count for this shard; `None` once it has left.
+    accounted: Option<Footprint>,
 }
 
 /// A place in a user's stream.
@@ -159,6 +163,7 @@ impl Shard {
                 paused: false,
                 rollbacks: 0,
                 stopped: None,
+                accounted: Some(Footprint::default()),
             }),
             changed: Condvar::new(),
         }
