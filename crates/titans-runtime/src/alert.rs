@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use titans_store::ShardId;
 
+use crate::metric;
+
 /// Something that a person should know. Each is also a `tracing` event and a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,6 +35,8 @@ pub enum AlertKind {
     /// Recall dropped again soon after a rollback: the memory is read-only until it is rolled
     /// back by hand.
     Frozen,
+    /// A backup that is due could not be taken.
+    BackupFailed,
 }
 
 impl AlertKind {
@@ -44,6 +48,7 @@ impl AlertKind {
             Self::RolledBack => "rolled_back",
             Self::RecallDropped => "recall_dropped",
             Self::Frozen => "frozen",
+            Self::BackupFailed => "backup_failed",
         }
     }
 }
@@ -66,9 +71,9 @@ impl Alerts {
     }
 
     pub(crate) fn raise(&self, shard: ShardId, kind: AlertKind, message: String) {
-        metrics::counter!("titanmem_alerts_total", "kind" => kind.name()).increment(1);
+        metrics::counter!(metric::ALERTS, "kind" => kind.name()).increment(1);
         match kind {
-            AlertKind::Failed | AlertKind::Frozen => {
+            AlertKind::Failed | AlertKind::Frozen | AlertKind::BackupFailed => {
                 tracing::error!(%shard, kind = kind.name(), "{message}");
             }
             AlertKind::DamagedFile | AlertKind::RolledBack | AlertKind::RecallDropped => {

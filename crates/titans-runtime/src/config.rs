@@ -6,6 +6,7 @@ use titans_core::{ComputeDevice, ConfigError, MemoryConfig, Preset};
 use titans_store::StoreConfig;
 
 use crate::alert::Alerts;
+use crate::backup::BackupConfig;
 use crate::error::RuntimeError;
 use crate::ledger::LedgerConfig;
 use crate::watch::RecallWatch;
@@ -47,6 +48,8 @@ pub struct RuntimeConfig {
     pub store: StoreConfig,
     /// Who is told when something is lost or fails. Default: the log and the metrics.
     pub alerts: Alerts,
+    /// Cold backups of every memory. Default: none.
+    pub backups: Option<BackupConfig>,
 }
 
 /// What `observe` does when the queue of a user is full.
@@ -97,6 +100,7 @@ impl Default for RuntimeConfig {
             recall_watch: Some(RecallWatch::default()),
             store: StoreConfig::default(),
             alerts: Alerts::default(),
+            backups: None,
         }
     }
 }
@@ -183,11 +187,11 @@ impl RuntimeConfig {
         if self.durability == (Durability::Async { max_lag: 0 }) {
             return Err(setting("max_lag", 0, "at least 1"));
         }
-        Ok(())
+        self.backups.as_ref().map_or(Ok(()), BackupConfig::validate)
     }
 }
 
-fn setting(name: &'static str, found: usize, expected: &'static str) -> RuntimeError {
+pub(crate) fn setting(name: &'static str, found: usize, expected: &'static str) -> RuntimeError {
     RuntimeError::Setting {
         name,
         found: found.to_string(),

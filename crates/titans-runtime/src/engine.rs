@@ -2,23 +2,27 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use titans_core::NeuralMemory;
-use titans_store::{ForgetReceipt, Stamp, encode};
+use titans_store::{ForgetReceipt, MemoryStore, Saved, ShardId, Stamp, StoreError, encode};
 
 use crate::alert::AlertKind;
+use crate::backup::Backups;
 use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
+use crate::metric::describe_metrics;
 use crate::replay::BaseOf;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Lease, Position, Rebuilt, RolledBack, SaveJob, Shard, Step, Watermark};
-use crate::stats::Timers;
+use crate::shard::{
+    Bounds, Lease, Position, Rebuilt, RolledBack, SaveJob, Shard, Sizes, Step, Watermark,
+};
+use crate::stats::{Meters, Stats, Timers};
 use crate::table::ShardTable;
 use crate::user::{RootKey, shard_dir};
 
@@ -42,9 +46,12 @@ pub(crate) struct Engine {
     pub(crate) shards: ShardTable,
     pub(crate) learners: WorkQueue,
     pub(crate) savers: WorkQueue,
+    pub(crate) backups: Backups,
     pub(crate) timers: Timers,
     /// Snapshots that are alive, of all shards.
     pub(crate) live_snapshots: Arc<AtomicUsize>,
+    pub(crate) meters: Arc<Meters>,
+    sizes: Sizes,
 }
 
 impl Engine {
@@ -55,6 +62,8 @@ impl Engine {
     ) -> Result<Self, RuntimeError> {
         let device = config.device.open()?;
         let memory = NeuralMemory::new(config.memory, &device)?;
+        describe_metrics();
+        let meters = Arc::new(Meters::new());
         Ok(Self {
             bounds: Bounds {
                 queue_tokens: config.queue_tokens,
@@ -64,15 +73,18 @@ impl Engine {
                 keep_replaced: memory.writes_in_place(),
             },
             identity: MemoryIdentity::new(&memory),
-            shards: ShardTable::new(config.resident_users()),
+            shards: ShardTable::new(config.resident_users(), Arc::clone(&meters)),
+            sizes: Sizes::of(&config),
             config,
             memory,
             root: Mutex::new(Some(root)),
             key,
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
+            backups: Backups::default(),
             timers: Timers::new(),
             live_snapshots: Arc::default(),
+            meters,
         })
     }
 
@@ -90,13 +102,32 @@ impl Engine {
             // A failure is reported where it happened, and the shard may leave then.
             let _ = shard.wait(shard.accepted(), Watermark::Durable, None);
         };
-        self.shards.lease(id, || Shard::open(&path, id, self), save)
+        self.shards.lease(id, || self.load(&path, id), save)
+    }
+
+    fn load(&self, root: &Path, id: ShardId) -> Result<Shard, RuntimeError> {
+        let _span = tracing::debug_span!("load", shard = %id).entered();
+        let shard = self.timers.load.time(|| Shard::open(root, id, self))?;
+        self.account(&shard);
+        Ok(shard)
+    }
+
+    /// Brings the sums over all memories up to date with one of them.
+    pub(crate) fn account(&self, shard: &Shard) {
+        shard.account(self.sizes, &self.meters);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let live_snapshots = self.live_snapshots.load(Ordering::Relaxed);
+        self.meters.stats(&self.timers, live_snapshots)
     }
 
     /// Rolls a memory back and lets its threads go on.
     pub(crate) fn roll_back(self: &Arc<Self>, lease: &Lease) -> Result<RolledBack, RuntimeError> {
         let shard = lease.value();
+        let _span = tracing::debug_span!("rollback", shard = %shard.id).entered();
         let outcome = shard.roll_back(self);
+        self.account(shard);
         // Whatever came of it, turns that came while the shard was paused were passed over.
         self.savers.push(shard, Instant::now());
         self.wake_learner(shard);
@@ -107,6 +138,7 @@ impl Engine {
             Ok(rolled_back)
         });
         if let Ok(rolled_back) = &outcome {
+            self.meters.rollbacks.add(1);
             let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
             let message = format!("rolled back to {tokens} tokens as generation {generation}");
             self.config
@@ -128,6 +160,8 @@ impl Engine {
     pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
         let root = self.root_path()?;
         let id = self.key.shard(user)?;
+        // A backup that is being taken must not appear after everything was removed.
+        let _no_backup = self.backups.pause();
         self.shards.take_out(id, |resident| {
             if let Some(shard) = resident {
                 shard.empty(empty_snapshot(&self.memory, id));
@@ -136,11 +170,13 @@ impl Engine {
             if !dir.exists() {
                 return Ok(None);
             }
-            Ok(Some(titans_store::forget(&dir, id, None)?))
+            let receipt = titans_store::forget(&dir, id, None)?;
+            self.remove_backups(id)?;
+            Ok(Some(receipt))
         })
     }
 
-    fn root_path(&self) -> Result<PathBuf, RuntimeError> {
+    pub(crate) fn root_path(&self) -> Result<PathBuf, RuntimeError> {
         let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
         match &*root {
             Some(root) => Ok(root.path.clone()),
@@ -169,12 +205,17 @@ impl Engine {
             let Some(job) = shard.claim_for_saving(&self.bounds) else {
                 continue;
             };
-            let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &job)));
+            let saved = guarded(|| {
+                let _span = tracing::debug_span!("save", shard = %shard.id).entered();
+                self.timers.save.time(|| self.save(&shard, &job))
+            });
             match saved {
                 Ok(()) => {
+                    self.meters.saves.add(1);
                     if let Some(due) = shard.saved(job, &self.bounds) {
                         self.savers.push(&shard, due);
                     }
+                    self.account(&shard);
                     // Learning may have waited for this save.
                     self.wake_learner(&shard);
                 }
@@ -219,12 +260,29 @@ impl Engine {
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
         let changed = snapshot.changed.as_ref().and_then(image_delta);
-        let saved = match &changed {
+        let saved = self.measure(store, |store| match &changed {
             Some(changed) if job.follows_durable => store.save_delta(&image, changed),
             _ => store.save(&image),
-        };
+        });
         saved.map_err(|error| error.to_string())?;
         Ok(())
+    }
+
+    /// Saves, and records which part of it was encoding and which was the device.
+    fn measure(
+        &self,
+        store: &mut MemoryStore,
+        save: impl FnOnce(&mut MemoryStore) -> Result<Saved, StoreError>,
+    ) -> Result<Saved, StoreError> {
+        let before = store.spent();
+        let saved = save(store);
+        let spent = store.spent().since(before);
+        self.timers.encode.record(spent.encode);
+        self.timers.fsync.record(spent.flush);
+        if spent.flush_errors > 0 {
+            self.meters.fsync_errors.add(spent.flush_errors);
+        }
+        saved
     }
 
     /// Ends learning and saving for a shard of which a step failed.

@@ -7,20 +7,25 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use titans_core::MemoryState;
 
 use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
+use crate::metric;
 use crate::recall;
 use crate::replay::PlacedRows;
 use crate::shard::{NextChunk, Shard, Step, TokenRows};
 use crate::snapshot::Snapshot;
-use crate::watch::{Ask, Candidate, Outcome, RecallDrop};
+use crate::watch::{Ask, Candidate, Outcome, ProbeScore, RecallDrop};
 
 /// Shards with a chunk of another length that are passed over while a batch is put together.
 /// Such a batch is as good as it gets long before the whole line was looked at.
 const PASSED_OVER: usize = 64;
+
+/// Probes that are put to a memory at once: a read gathers the rows of all its queries, which
+/// for all probes together is more than the memory itself.
+const ASKED_AT_ONCE: usize = 32;
 
 /// The next chunk of one user.
 struct Chunk {
@@ -28,6 +33,8 @@ struct Chunk {
     rows: TokenRows,
     /// The rows once more, where they are to be kept beside the memory.
     kept: Option<Arc<TokenRows>>,
+    /// The rows once more, for the watch: learning takes them for itself.
+    seen: TokenRows,
 }
 
 /// What a chunk has made of a memory, not published yet.
@@ -35,62 +42,68 @@ struct Learned {
     snapshot: Snapshot,
     /// Surprise of each token.
     surprise: Vec<f32>,
-    keys: Tensor<2>,
-    values: Tensor<2>,
 }
 
 /// The memory of a runtime as the watch asks it, beside one learned chunk.
 struct AskMemory<'a> {
     engine: &'a Engine,
-    keys: &'a Tensor<2>,
-    values: &'a Tensor<2>,
+    rows: &'a TokenRows,
 }
 
 impl Ask for AskMemory<'_> {
     fn rows(&self, tokens: &[usize]) -> (Vec<f32>, Vec<f32>) {
-        let tokens: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
-        let tokens = Tensor::<1, Int>::from_data(&*tokens, &self.keys.device());
-        let pick = |rows: &Tensor<2>| {
-            let picked = rows.clone().select(0, tokens.clone());
-            let picked = picked.into_data_as::<f32>().try_into_vec::<f32>();
-            picked.expect("the data was just converted to f32")
+        let (key_dim, value_dim) = self.engine.widths();
+        let pick = |rows: &[f32], dim: usize| -> Vec<f32> {
+            let row = |token: &usize| &rows[token * dim..(token + 1) * dim];
+            tokens.iter().flat_map(row).copied().collect()
         };
-        (pick(self.keys), pick(self.values))
+        (
+            pick(&self.rows.keys, key_dim),
+            pick(&self.rows.values, value_dim),
+        )
     }
 
     fn recall(&self, state: &MemoryState, keys: Vec<f32>) -> Vec<f32> {
-        let tokens = keys.len() / self.engine.config.memory.key_dim;
-        recall::read(self.engine, state, keys, tokens)
+        let key_dim = self.engine.config.memory.key_dim;
+        let blocks = keys.chunks(ASKED_AT_ONCE * key_dim);
+        let recalled = blocks.flat_map(|block| {
+            let tokens = block.len() / key_dim;
+            recall::read(self.engine, state, block.to_vec(), tokens)
+        });
+        recalled.collect()
     }
 }
 
 impl Engine {
     /// Serves learners until the queue is closed.
     pub(crate) fn run_learner(&self) {
+        // Buffers for what the watch sees, used again and again.
+        let mut spare = Vec::new();
         while let Some(first) = self.learners.pop() {
-            let mut chunks = self.next_batch(first);
+            let mut chunks = self.next_batch(first, &mut spare);
             let outcomes = self.learn_guarded(&mut chunks);
             for (chunk, outcome) in chunks.iter().zip(outcomes) {
                 self.conclude(chunk, outcome);
             }
+            spare.extend(chunks.into_iter().map(|chunk| chunk.seen));
         }
     }
 
     /// The chunk of a shard and chunks of the same length that wait beside it. Empty if the
     /// shard has nothing to learn any more.
-    fn next_batch(&self, first: Arc<Shard>) -> Vec<Chunk> {
+    fn next_batch(&self, first: Arc<Shard>, spare: &mut Vec<TokenRows>) -> Vec<Chunk> {
         let NextChunk::Rows(rows) = first.next_chunk(None, &self.bounds) else {
             return Vec::new();
         };
         let length = self.tokens(&rows);
-        let mut chunks = vec![self.chunk(first, rows)];
+        let mut chunks = vec![self.chunk(first, rows, spare)];
         let mut passed_over = Vec::new();
         while chunks.len() < self.config.learn_batch() && passed_over.len() < PASSED_OVER {
             let Some(turn) = self.learners.pop_due() else {
                 break;
             };
             match turn.shard.next_chunk(Some(length), &self.bounds) {
-                NextChunk::Rows(rows) => chunks.push(self.chunk(turn.shard, rows)),
+                NextChunk::Rows(rows) => chunks.push(self.chunk(turn.shard, rows, spare)),
                 NextChunk::OfOtherLength => passed_over.push(turn),
                 NextChunk::Nothing => {}
             }
@@ -99,12 +112,20 @@ impl Engine {
         chunks
     }
 
-    fn chunk(&self, shard: Arc<Shard>, rows: TokenRows) -> Chunk {
+    fn chunk(&self, shard: Arc<Shard>, rows: TokenRows, spare: &mut Vec<TokenRows>) -> Chunk {
         let keeps = self.config.ledger.replay_bytes > 0;
+        let mut seen = spare.pop().unwrap_or_default();
+        seen.keys.clear();
+        seen.values.clear();
+        if self.config.recall_watch.is_some() {
+            seen.keys.extend_from_slice(&rows.keys);
+            seen.values.extend_from_slice(&rows.values);
+        }
         Chunk {
             kept: keeps.then(|| Arc::new(rows.clone())),
             shard,
             rows,
+            seen,
         }
     }
 
@@ -114,7 +135,11 @@ impl Engine {
         if chunks.is_empty() {
             return Vec::new();
         }
-        match guarded(|| self.timers.learn.time(|| self.learn(chunks))) {
+        let learned = guarded(|| {
+            let _span = tracing::debug_span!("learn", chunks = chunks.len()).entered();
+            self.timers.learn.time(|| self.learn(chunks))
+        });
+        match learned {
             Ok(outcomes) => {
                 self.timers.count_batch(chunks.len());
                 outcomes
@@ -150,11 +175,11 @@ impl Engine {
             .collect();
         let reports = self
             .memory
-            .write_batch(&mut states, keys.clone(), values.clone())
+            .write_batch(&mut states, keys, values)
             .map_err(|error| error.to_string())?;
-        let snapshots = current.iter().zip(states).zip(reports).enumerate();
+        let snapshots = current.iter().zip(states).zip(reports);
         Ok(snapshots
-            .map(|(index, ((current, state), report))| {
+            .map(|((current, state), report)| {
                 // Finite input can still overflow. Such a chunk must not replace a good
                 // snapshot.
                 if let Some(token) = report.surprise.iter().position(|s| !s.is_finite()) {
@@ -174,12 +199,9 @@ impl Engine {
                     watched: None,
                     changed: Some(report.delta),
                 };
-                let row = |all: &Tensor<3>| all.clone().narrow(0, index, 1).squeeze_dim(0);
                 Ok(Learned {
                     snapshot,
                     surprise: report.surprise,
-                    keys: row(&keys),
-                    values: row(&values),
                 })
             })
             .collect())
@@ -190,7 +212,7 @@ impl Engine {
     fn conclude(&self, chunk: &Chunk, learned: Result<Learned, String>) {
         let shard = &chunk.shard;
         let looked = learned.and_then(|mut learned| {
-            let outcome = guarded(|| Ok(self.look(shard, &mut learned)))?;
+            let outcome = guarded(|| Ok(self.look(chunk, &mut learned)))?;
             Ok((learned.snapshot, outcome))
         });
         let (snapshot, outcome) = match looked {
@@ -220,7 +242,8 @@ impl Engine {
     }
 
     /// Lets the watch look at what a chunk has made of the memory.
-    fn look(&self, shard: &Shard, learned: &mut Learned) -> Outcome {
+    fn look(&self, chunk: &Chunk, learned: &mut Learned) -> Outcome {
+        let shard = &chunk.shard;
         let mut watch = shard.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(watch) = watch.as_mut() else {
             return Outcome::Publish;
@@ -234,10 +257,13 @@ impl Engine {
         };
         let ask = AskMemory {
             engine: self,
-            keys: &learned.keys,
-            values: &learned.values,
+            rows: &chunk.seen,
         };
         let (outcome, watched) = watch.look(&candidate, &ask);
+        let ProbeScore { probes, hits } = watched.score;
+        if probes > 0 {
+            metrics::histogram!(metric::PROBE_RECALL).record(hits as f64 / probes as f64);
+        }
         learned.snapshot.watched = Some(Arc::new(watched));
         outcome
     }
@@ -251,15 +277,21 @@ impl Engine {
                 rows: Arc::clone(rows),
             }
         });
-        let due = chunk
-            .shard
-            .publish(snapshot, rows, &self.bounds, &self.timers.publish);
-        self.savers.push(&chunk.shard, due);
+        let shard = &chunk.shard;
+        let due = {
+            let _span = tracing::debug_span!("publish", shard = %shard.id).entered();
+            shard.publish(snapshot, rows, &self.bounds, &self.timers.publish)
+        };
+        self.account(shard);
+        self.savers.push(shard, due);
     }
 
     /// Goes back to a snapshot; says what that did.
     fn go_back(&self, shard: &Arc<Shard>, good: &Snapshot, drop: RecallDrop) -> String {
+        let _span = tracing::debug_span!("rollback", shard = %shard.id).entered();
         let tokens_dropped = shard.go_back(good);
+        self.meters.rollbacks.add(1);
+        self.account(shard);
         self.savers.push(shard, Instant::now());
         let tokens = good.state.tokens_seen;
         format!("{drop}; went back to {tokens} tokens, {tokens_dropped} were dropped")

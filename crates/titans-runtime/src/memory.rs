@@ -82,6 +82,7 @@ impl UserMemory {
         let wake = || self.engine.wake_learner(self.shard.value());
         let (widths, bounds) = ((key_dim, value_dim), &self.engine.bounds);
         let end = self.shard.push(&rows, about, widths, bounds, wake)?;
+        self.engine.account(&self.shard);
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }
 

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use titans_store::{ForgetReceipt, ShardId};
 
+use crate::backup::TickReport;
 use crate::config::RuntimeConfig;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
@@ -49,6 +49,9 @@ impl Runtime {
         }
         for index in 0..runtime.engine.config.savers {
             runtime.spawn(format!("titanmem-save-{index}"), Engine::run_saver)?;
+        }
+        if runtime.engine.ticks_by_itself() {
+            runtime.spawn("titanmem-backup".to_owned(), Engine::run_backups)?;
         }
         Ok(runtime)
     }
@@ -93,10 +96,24 @@ impl Runtime {
         self.engine.shards.len()
     }
 
-    /// What was done since the runtime was opened, and how long the steps took.
+    /// What the runtime has done since it was opened, and what it holds now.
     pub fn stats(&self) -> Stats {
-        let live_snapshots = self.engine.live_snapshots.load(Ordering::Relaxed);
-        self.engine.timers.stats(live_snapshots)
+        self.engine.stats()
+    }
+
+    /// Does what is due at `now`: cold backups, if the configuration asks for them. Cheap
+    /// when nothing is due, but it looks at a small file of every memory on disk, and a
+    /// backup takes as long as copying does, so call it every few minutes on a thread that
+    /// may wait. Neither learning nor reading waits for it.
+    ///
+    /// A program that lets a thread of the runtime do this
+    /// ([`BackupDriver::Thread`](crate::BackupDriver::Thread)) need not call it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Closed`], and when the folder of memories cannot be listed. A backup
+    /// that fails is in the report, and an alert.
+    pub fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+        self.engine.tick(now)
     }
 
     /// Waits until everything handed over so far is learned and durable, for every user.
@@ -146,6 +163,7 @@ impl Runtime {
         }
         self.engine.learners.close();
         self.engine.savers.close();
+        self.engine.backups.close();
         for thread in self.threads.drain(..) {
             // The steps of a shard are guarded, so a thread has nothing to report.
             let _ = thread.join();
@@ -154,6 +172,7 @@ impl Runtime {
             .iter()
             .map(|shard| {
                 shard.close_files();
+                shard.account_nothing(&self.engine.meters);
                 UserReport {
                     shard: shard.id,
                     progress: shard.progress(),
@@ -161,6 +180,7 @@ impl Runtime {
                 }
             })
             .collect();
+        self.engine.meters.resident_users.set(0);
         self.engine.release_root();
         CloseReport { users }
     }

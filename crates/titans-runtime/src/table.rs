@@ -7,6 +7,7 @@ use titans_store::ShardId;
 
 use crate::error::RuntimeError;
 use crate::shard::{Lease, Leased, Shard, Slot};
+use crate::stats::Meters;
 
 /// The shards that are in memory, at most as many as fit.
 ///
@@ -23,14 +24,16 @@ pub(crate) struct ShardTable {
     limit: usize,
     /// Held while room is made and taken, so that two openings do not share the same room.
     admission: Mutex<()>,
+    meters: Arc<Meters>,
 }
 
 impl ShardTable {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, meters: Arc<Meters>) -> Self {
         Self {
             slots: Mutex::new(HashMap::new()),
             limit,
             admission: Mutex::new(()),
+            meters,
         }
     }
 
@@ -55,15 +58,16 @@ impl ShardTable {
         self.make_room(save)?;
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(id).or_default())
+            let slot = Arc::clone(slots.entry(id).or_default());
+            self.meters.resident_users.set(slots.len());
+            slot
         };
         // Once the slot is locked the place is taken: it counts from here on.
         let admitted = || drop(admission);
         slot.fill(admitted, || {
             let opened = open();
-            match &opened {
-                Ok(_) => metrics::gauge!("titanmem_resident_users").set(self.len() as f64),
-                Err(_) => self.remove(id),
+            if opened.is_err() {
+                self.remove(id);
             }
             opened
         })
@@ -82,6 +86,9 @@ impl ShardTable {
         };
         slot.empty(|shard| {
             let outcome = act(shard);
+            if let Some(shard) = shard {
+                shard.account_nothing(&self.meters);
+            }
             self.remove(id);
             outcome
         })
@@ -112,13 +119,11 @@ impl ShardTable {
     /// Lets shards leave until there is room for one more.
     fn make_room(&self, save: impl Fn(&Arc<Shard>)) -> Result<(), RuntimeError> {
         while self.len() >= self.limit {
-            let mut idle: Vec<_> = self
-                .all()
-                .into_iter()
-                .filter(|shard| !shard.leases().are_held())
-                .collect();
-            idle.sort_by_key(|shard| (!shard.is_clean(), shard.leases().last_released()));
-            let Some(shard) = idle.into_iter().next() else {
+            let idle = (self.all().into_iter()).filter(|shard| !shard.leases().are_held());
+            // Looks at each once: saves and leases end meanwhile, and a sort that sees the
+            // order change panics.
+            let order = |shard: &Arc<Shard>| (!shard.is_clean(), shard.leases().last_released());
+            let Some(shard) = idle.min_by_key(order) else {
                 return Err(RuntimeError::OverBudget {
                     resident: self.len(),
                     limit: self.limit,
@@ -145,9 +150,11 @@ impl ShardTable {
         slot.evict(|shard| {
             let may_leave = shard.is_clean() || shard.failure().is_some();
             if may_leave {
+                let _span = tracing::debug_span!("evict", shard = %shard.id).entered();
                 shard.close_files();
+                shard.account_nothing(&self.meters);
                 self.remove(shard.id);
-                metrics::counter!("titanmem_evictions_total").increment(1);
+                self.meters.evictions.add(1);
             }
             may_leave
         });
@@ -158,6 +165,7 @@ impl ShardTable {
     fn remove(&self, id: ShardId) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.remove(&id);
+        self.meters.resident_users.set(slots.len());
     }
 
     fn slots(&self) -> Vec<Arc<Slot<Shard>>> {

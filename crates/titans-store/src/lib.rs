@@ -104,6 +104,7 @@ pub use codec::{
 };
 pub use error::StoreError;
 pub use format::limits::Limits;
+pub use fs::Spent;
 pub use image::{
     ChoiceRecord, MemoryImage, ModelRecord, RecallRecord, ShardId, Stamp, TensorRecord, TensorRole,
 };

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Keys and values of consecutive tokens, each row-major and contiguous.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TokenRows {
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,

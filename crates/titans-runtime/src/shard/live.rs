@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use titans_store::ShardId;
 
+use crate::metric;
 use crate::snapshot::Snapshot;
 
 /// The published snapshot, the one before it, and one more in a saver's hands.
@@ -37,6 +38,7 @@ impl LiveSnapshots {
     pub(super) fn add(&mut self, snapshot: &Arc<Snapshot>) {
         self.held.push(Arc::downgrade(snapshot));
         self.all.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!(metric::LIVE_SNAPSHOTS).increment(1.0);
         self.count();
         let is_unusual = self.held.len() > USUAL;
         if is_unusual && !self.has_warned {
@@ -57,8 +59,8 @@ impl LiveSnapshots {
     }
 
     fn take(&self, gone: usize) {
-        let all = self.all.fetch_sub(gone, Ordering::Relaxed) - gone;
-        metrics::gauge!("titanmem_live_snapshots").set(all as f64);
+        self.all.fetch_sub(gone, Ordering::Relaxed);
+        metrics::gauge!(metric::LIVE_SNAPSHOTS).decrement(gone as f64);
     }
 }
 

@@ -8,6 +8,7 @@
 mod chunker;
 mod control;
 mod files;
+mod footprint;
 mod forget;
 mod lease;
 mod live;
@@ -25,6 +26,7 @@ use titans_store::ShardId;
 pub(crate) use self::chunker::{Chunker, TokenRows};
 pub use self::control::RolledBack;
 pub(crate) use self::files::ShardFiles;
+pub(crate) use self::footprint::Sizes;
 pub use self::forget::{ForgottenItem, Rebuilt};
 use self::lease::Leases;
 pub(crate) use self::lease::{Leased, Slot};
@@ -35,7 +37,7 @@ use crate::ledger::{Entry, ItemId, Ledger};
 use crate::published::Published;
 use crate::replay::PlacedRows;
 use crate::snapshot::Snapshot;
-use crate::stats::Timer;
+use crate::stats::{Footprint, Timer};
 use crate::watch::Watch;
 
 /// A promise that a shard stays in memory while this exists.
@@ -101,6 +103,8 @@ struct ShardState {
     /// Positions before a rollback mean nothing after it.
     rollbacks: u64,
     stopped: Option<Stopped>,
+    /// What the sums of the runtime count for this shard; `None` once it has left.
+    accounted: Option<Footprint>,
 }
 
 /// What a ledger is told once the tokens it is about are learned.
@@ -267,6 +271,7 @@ impl Shard {
                 paused: false,
                 rollbacks: 0,
                 stopped: None,
+                accounted: Some(Footprint::default()),
             }),
             changed: Condvar::new(),
         }

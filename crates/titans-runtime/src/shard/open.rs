@@ -27,6 +27,7 @@ impl Shard {
         }
         let skipped: Vec<String> = recovery.skipped.iter().map(ToString::to_string).collect();
         for line in &skipped {
+            engine.meters.damaged_files.add(1);
             let message = line.clone();
             config.alerts.raise(id, AlertKind::DamagedFile, message);
         }

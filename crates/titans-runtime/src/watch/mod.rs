@@ -143,7 +143,7 @@ pub(crate) struct Watch {
     outcomes: Outcomes,
     /// Looks since the last known good memory; none of them was good.
     since_good: Vec<Comparison>,
-    /// The last known good one, if it is not the published one.
+    /// The last known good one, if it is not the published one and may be gone back to.
     good: Option<Arc<Snapshot>>,
     is_dropping: bool,
     chunks: u64,
@@ -180,8 +180,10 @@ impl Watch {
                 Outcome::Publish
             }
             Verdict::Wait => {
-                self.good
-                    .get_or_insert_with(|| Arc::clone(candidate.current));
+                if self.config.on_drop == OnDrop::RollBack {
+                    let current = || Arc::clone(candidate.current);
+                    self.good.get_or_insert_with(current);
+                }
                 Outcome::Publish
             }
             Verdict::GoBack if self.config.on_drop == OnDrop::Alert => {

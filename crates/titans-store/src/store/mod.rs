@@ -15,6 +15,7 @@ mod recovery;
 mod save;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use self::chain::State;
 pub use self::config::{DeltaCheck, NetworkFolders, SaveMode, StoreConfig};
@@ -34,7 +35,7 @@ use crate::codec::delta::{self, ImageDelta};
 use crate::codec::encode::Plan;
 use crate::error::StoreError;
 use crate::format::carried::Carried;
-use crate::fs::{DiskStorage, Storage};
+use crate::fs::{DiskStorage, Meter, Metered, Spent, Storage};
 use crate::image::{MemoryImage, ShardId, Stamp};
 use crate::key::{Access, UserKey};
 
@@ -48,6 +49,7 @@ pub(crate) const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct MemoryStore {
     storage: Box<dyn Storage>,
+    meter: Arc<Meter>,
     shard: ShardId,
     config: StoreConfig,
     key: Option<UserKey>,
@@ -118,11 +120,13 @@ impl MemoryStore {
     }
 
     fn open_with(
-        mut storage: Box<dyn Storage>,
+        storage: Box<dyn Storage>,
         shard: ShardId,
         config: StoreConfig,
         key: Option<UserKey>,
     ) -> Result<(Self, Recovery), StoreError> {
+        let meter = Arc::default();
+        let mut storage: Box<dyn Storage> = Box::new(Metered::new(storage, &meter));
         lock(&mut *storage)?;
         forget::refuse_forgotten(&*storage)?;
         recovery::sweep_temporary(&*storage)?;
@@ -133,6 +137,7 @@ impl MemoryStore {
         let found = recovery::recover(&*storage, shard, access)?;
         let mut store = Self {
             storage,
+            meter,
             shard,
             config,
             key,
@@ -362,6 +367,11 @@ impl MemoryStore {
         self.writer_epoch
     }
 
+    /// What saving has cost since the store was opened.
+    pub fn spent(&self) -> Spent {
+        self.meter.spent()
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         self.storage.path()
@@ -411,7 +421,7 @@ impl MemoryStore {
     fn save_snapshot(&mut self, image: &MemoryImage) -> Result<Saved, StoreError> {
         let generation = Generation::new(self.next_sequence);
         let stamp = self.next_stamp();
-        let bytes = self.plan().full(image, &stamp)?;
+        let bytes = self.meter.encode(|| self.plan().full(image, &stamp))?;
         self.check_not_overtaken(generation)?;
         // What went before is sealed, whatever becomes of this file.
         self.session = None;
@@ -454,7 +464,8 @@ impl MemoryStore {
     ) -> Result<Saved, StoreError> {
         let generation = Generation::new(self.next_sequence);
         let stamp = self.next_stamp();
-        let (bytes, rounded) = self.plan().delta(image, &stamp, changed)?;
+        let encode = || self.plan().delta(image, &stamp, changed);
+        let (bytes, rounded) = self.meter.encode(encode)?;
         let digest = delta::check_against(&bytes, &rounded, self.access())?;
         self.check_not_overtaken(generation)?;
         // The number is spent: after a failed flush nobody knows whether the record survives.
@@ -534,7 +545,8 @@ impl MemoryStore {
             repeats: Some(record),
             ..self.plan()
         };
-        let (bytes, _) = save::encode_checked(&plan, image, stamp, self.access())?;
+        let bytes = self.meter.encode(|| plan.full(image, stamp))?;
+        save::read_back(&bytes, image, stamp, self.access())?;
         let storage = &*self.storage;
         let temporary = save::write_temporary(storage, generation, &bytes, || self.make_room())?;
         save::publish(storage, &temporary, &generation.file_name(), generation)?;
