@@ -57,7 +57,8 @@ pub(crate) fn reclaim<T: Versioned>(replaced: Arc<T>, current: &T) -> Option<T> 
 #[derive(Debug)]
 pub(crate) struct Reader<Owner> {
     owner: Owner,
-    /// The highest version seen; relaxed, because it orders nothing else.
+    /// The highest version seen. Release and acquire: who finds a version here loads that one
+    /// or a later one.
     newest_seen: AtomicU64,
 }
 
@@ -83,7 +84,7 @@ impl<Owner: Copy + PartialEq> Reader<Owner> {
     ) -> Result<Arc<T>, Foreign<Owner>> {
         // Before the load: a concurrent reader of the same handle may have seen a later
         // version than the one loaded here, and that is no error.
-        let seen_before = self.newest_seen.load(Ordering::Relaxed);
+        let seen_before = self.newest_seen.load(Ordering::Acquire);
         let value = published.load();
         if value.owner() != self.owner || value.version() < seen_before {
             return Err(Foreign {
@@ -93,7 +94,7 @@ impl<Owner: Copy + PartialEq> Reader<Owner> {
             });
         }
         self.newest_seen
-            .fetch_max(value.version(), Ordering::Relaxed);
+            .fetch_max(value.version(), Ordering::Release);
         Ok(value)
     }
 }
