@@ -7,12 +7,13 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{CHUNK, Stream, newest_image, only_memory};
+use common::{CHUNK, Stream, only_memory};
 use titans_core::{MemoryArchitecture, SparseChannelMlp};
 use titans_runtime::{
     Alert, AlertKind, AlertSink, Alerts, OnDrop, RecallWatch, Rows, Runtime, RuntimeConfig,
     RuntimeError, UserMemory,
 };
+use titans_store::{Limits, read_newest};
 
 /// Wide enough that random keys hardly meet.
 const DIM: usize = 64;
@@ -137,7 +138,10 @@ fn ten_points_are_taken_back_and_new_pairs_are_not() {
         heard.wait_for(1);
         if heard.kinds() == [AlertKind::RolledBack] && stored.recall(&memory) == known {
             taken_back += 1;
-            let image = newest_image(&only_memory(root.path()), memory.shard());
+            let dir = only_memory(root.path());
+            let limits = Limits::default();
+            let newest = read_newest(&dir, memory.shard(), &limits).unwrap();
+            let (image, _) = newest.unwrap();
             assert_eq!(image.tokens_seen, memory.progress().durable);
             assert_eq!(image.recall.unwrap().n, probes);
         }
