@@ -4,9 +4,10 @@
 pub use titans_core::{ComputeDevice as Device, ConfigError, MemoryConfig, MirasConfig, Preset};
 pub use titans_runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
-    CloseReport, Durability, ForgetReceipt, Latency, Progress, RecallInfo, RolledBack, Rows,
-    Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, TickReport, Ticket, UserMemory,
-    UserReport, WhenFull, describe_metrics,
+    CloseReport, Durability, ForgetReceipt, ForgottenItem, ItemId, Latency, LedgerConfig,
+    MemorySnapshot, Neighbour, OnDrop, ProbeScore, Progress, Rebuilt, RecallInfo, RecallWatch,
+    RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, StoredItem, TickReport,
+    Ticket, UserMemory, UserReport, WhenFull, describe_metrics,
 };
 pub use titans_store::{StoreConfig, StoreError};
 

@@ -175,14 +175,14 @@ impl RuntimeConfig {
                 "at least chunk_tokens",
             ));
         }
-        if let Some(watch) = &self.recall_watch {
-            if !(0.0..1.0).contains(&watch.max_drop) {
-                return Err(RuntimeError::Setting {
-                    name: "max_drop",
-                    found: watch.max_drop.to_string(),
-                    expected: "at least 0 and less than 1",
-                });
-            }
+        if let Some(watch) = &self.recall_watch
+            && !(0.0..1.0).contains(&watch.max_drop)
+        {
+            return Err(RuntimeError::Setting {
+                name: "max_drop",
+                found: watch.max_drop.to_string(),
+                expected: "at least 0 and less than 1",
+            });
         }
         if self.durability == (Durability::Async { max_lag: 0 }) {
             return Err(setting("max_lag", 0, "at least 1"));

@@ -262,7 +262,7 @@ pub struct Stats {
     /// Chunks that were learned.
     pub chunks: u64,
     /// Batches that they were learned in; see
-    /// [`learn_batch`](crate::RuntimeConfig::learn_batch).
+    /// [`learn_batch`](field@crate::RuntimeConfig::learn_batch).
     pub batches: u64,
     /// Snapshots that somebody holds, of all open memories: one for each that is idle, up to
     /// three for one that learns, more where a reader takes its time. As of the last publish
