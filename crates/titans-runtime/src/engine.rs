@@ -98,9 +98,11 @@ impl Engine {
         let path = self.root_path()?;
         let id = self.key.shard(user)?;
         let save = |shard: &Arc<Shard>| {
-            self.hurry(shard, shard.accepted());
+            // One position for both: more may be handed over meanwhile, which nobody hurries.
+            let position = shard.accepted();
+            self.hurry(shard, position);
             // A failure is reported where it happened, and the shard may leave then.
-            let _ = shard.wait(shard.accepted(), Watermark::Durable, None);
+            let _ = shard.wait(position, Watermark::Durable, None);
         };
         self.shards.lease(id, || self.load(&path, id), save)
     }

@@ -197,7 +197,7 @@ impl Engine {
                     state,
                     ledger: Arc::clone(&current.ledger),
                     watched: None,
-                    changed: Some(report.delta),
+                    changed: report.delta,
                 };
                 Ok(Learned {
                     snapshot,
@@ -260,11 +260,16 @@ impl Engine {
             rows: &chunk.seen,
         };
         let (outcome, watched) = watch.look(&candidate, &ask);
-        let ProbeScore { probes, hits } = watched.score;
-        if probes > 0 {
-            metrics::histogram!(metric::PROBE_RECALL).record(hits as f64 / probes as f64);
-        }
-        learned.snapshot.watched = Some(Arc::new(watched));
+        learned.snapshot.watched = match watched {
+            None => current.watched.clone(),
+            Some(watched) => {
+                let ProbeScore { probes, hits } = watched.score;
+                if probes > 0 {
+                    metrics::histogram!(metric::PROBE_RECALL).record(hits as f64 / probes as f64);
+                }
+                Some(Arc::new(watched))
+            }
+        };
         outcome
     }
 

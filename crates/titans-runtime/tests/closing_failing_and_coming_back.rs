@@ -166,6 +166,8 @@ fn async_and_interval_pass_over_generations_but_a_wait_does_not() {
         let root = tempfile::tempdir().unwrap();
         let mut config = config();
         config.durability = durability;
+        // Learning must be faster than the disk.
+        config.recall_watch = None;
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(60 * CHUNK, 6);

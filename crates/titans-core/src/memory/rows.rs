@@ -99,13 +99,13 @@ impl RowMemory {
         WriteReport {
             surprise: written.surprise,
             tokens_written: written.tokens_written,
-            delta: StateDelta {
+            delta: Some(StateDelta {
                 tensors: Some(changed)
                     .filter(|c| !c.is_empty())
                     .into_iter()
                     .collect(),
                 removed: Vec::new(),
-            },
+            }),
         }
     }
 
