@@ -194,6 +194,12 @@ impl UserMemory {
         self.engine.roll_back(&self.shard)
     }
 
+    /// Widths of keys and values.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        self.engine.widths()
+    }
+
     /// How far this memory has come.
     pub fn progress(&self) -> Progress {
         self.shard.progress()

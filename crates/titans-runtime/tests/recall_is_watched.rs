@@ -226,7 +226,7 @@ fn confidence_tells_what_is_known_from_what_is_not_and_probes_come_back() {
     }
     let runtime = Runtime::open(root.path(), config()).unwrap();
     let memory = runtime.user("alice").unwrap();
-    let _ = stream(CHUNK, 8).observe(&memory, 0..CHUNK).unwrap();
+    let _ = stream(3 * CHUNK, 8).observe(&memory, 0..3 * CHUNK).unwrap();
     memory.flush().unwrap();
     // The probes of before, and a few of the new chunk's.
     let (hits, probes) = hits(&memory);
