@@ -236,7 +236,13 @@ mod tests {
             let of = |salt: usize| {
                 let wave = |at: usize| ((at * 7 + salt * 3) as f32).sin().abs();
                 // A gate that closes now and then.
-                let value = |at: usize| if (at + salt) % 5 == 0 { 0.0 } else { wave(at) };
+                let value = |at: usize| {
+                    if (at + salt).is_multiple_of(5) {
+                        0.0
+                    } else {
+                        wave(at)
+                    }
+                };
                 let values: Vec<f32> = (0..2 * tokens).map(value).collect();
                 Tensor::<2>::from_data(TensorData::new(values, [2, tokens]), &device)
             };
