@@ -98,11 +98,8 @@ impl Engine {
         let path = self.root_path()?;
         let id = self.key.shard(user)?;
         let save = |shard: &Arc<Shard>| {
-            // One position for both: more may be handed over meanwhile, which nobody hurries.
-            let position = shard.accepted();
-            self.hurry(shard, position);
             // A failure is reported where it happened, and the shard may leave then.
-            let _ = shard.wait(position, Watermark::Durable, None);
+            let _ = self.reach(shard, shard.accepted(), Watermark::Durable, None);
         };
         self.shards.lease(id, || self.load(&path, id), save)
     }
@@ -133,21 +130,16 @@ impl Engine {
         // Whatever came of it, turns that came while the shard was paused were passed over.
         self.savers.push(shard, Instant::now());
         self.wake_learner(shard);
-        let outcome = outcome.and_then(|(rolled_back, erased_later)| {
-            for item in erased_later {
-                Shard::forget_item(lease, self, item)?;
-            }
-            Ok(rolled_back)
-        });
-        if let Ok(rolled_back) = &outcome {
-            self.meters.rollbacks.add(1);
-            let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
-            let message = format!("rolled back to {tokens} tokens as generation {generation}");
-            self.config
-                .alerts
-                .raise(shard.id, AlertKind::RolledBack, message);
+        let (rolled_back, erased_later) = outcome?;
+        self.meters.rollbacks.add(1);
+        let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
+        let message = format!("rolled back to {tokens} tokens as generation {generation}");
+        let alerts = &self.config.alerts;
+        alerts.raise(shard.id, AlertKind::RolledBack, message);
+        for item in erased_later {
+            Shard::forget_item(lease, self, item)?;
         }
-        outcome
+        Ok(rolled_back)
     }
 
     /// Learns a memory again without the items that were forgotten.
@@ -191,6 +183,19 @@ impl Engine {
         if shard.claim_for_learning(&self.bounds) {
             self.learners.push(shard, Instant::now());
         }
+    }
+
+    /// Hurries to a position and waits until it is reached. To wait for a position that
+    /// nobody hurries to can be to wait for ever.
+    pub(crate) fn reach(
+        &self,
+        shard: &Arc<Shard>,
+        position: Position,
+        watermark: Watermark,
+        deadline: Option<Instant>,
+    ) -> Result<(), RuntimeError> {
+        self.hurry(shard, position);
+        shard.wait(position, watermark, deadline)
     }
 
     /// Learns and saves everything before `position` without waiting for more.

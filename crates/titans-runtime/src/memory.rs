@@ -68,13 +68,7 @@ impl UserMemory {
 
     fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
         let (key_dim, value_dim) = self.engine.widths();
-        if keys.len() != values.len() {
-            return Err(RuntimeError::Shape {
-                what: "the number of value rows",
-                expected: keys.len(),
-                found: values.len(),
-            });
-        }
+        RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
         let rows = TokenRows {
             keys: keys.to_f32(RowsOf::Keys, key_dim)?,
             values: values.to_f32(RowsOf::Values, value_dim)?,

@@ -68,8 +68,7 @@ impl Shard {
         };
         // What they recall is known once they are learned.
         let position = shard.position(last.tokens.end);
-        engine.hurry(shard, position);
-        shard.wait(position, Watermark::Visible, None)?;
+        engine.reach(shard, position, Watermark::Visible, None)?;
         let keys: Vec<f32> = pieces.iter().flat_map(|piece| piece.keys_f32()).collect();
         let erasure = plan_erasure(engine, &shard.published.load(), &keys)?;
         let about = About::Erases(item);
@@ -108,8 +107,7 @@ impl Shard {
         // Nobody hands anything over from here on, so once all is durable, all is known.
         let turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let end = self.accepted();
-        engine.hurry(self, end);
-        self.wait(end, Watermark::Durable, None)?;
+        engine.reach(self, end, Watermark::Durable, None)?;
         let _paused = self.pause_in_turn(turn);
         let current = self.published.load();
         let mut files = self.files();

@@ -161,14 +161,17 @@ impl Mark {
 /// Why nothing more is taken.
 #[derive(Clone, Debug)]
 enum Stopped {
+    /// What was taken is still learned and saved.
     Closed,
+    /// Nothing is learned or saved any more: the threads are gone.
+    Ended,
     Failed(Arc<str>),
 }
 
 impl From<&Stopped> for RuntimeError {
     fn from(stopped: &Stopped) -> Self {
         match stopped {
-            Stopped::Closed => Self::Closed,
+            Stopped::Closed | Stopped::Ended => Self::Closed,
             Stopped::Failed(reason) => Self::Failed {
                 reason: Arc::clone(reason),
             },
@@ -342,7 +345,11 @@ impl Shard {
         let (mut start, mut is_noted) = (0, tokens == 0);
         loop {
             if let Some(stopped) = &state.stopped {
-                return Err(stopped.into());
+                let error = stopped.into();
+                // Of an item that was not taken whole, nothing is known.
+                let accepted = state.chunker.accepted();
+                state.notes.retain(|note| note.end() <= accepted);
+                return Err(error);
             }
             let queued = state.chunker.waiting();
             if state.rollbacks != rollbacks {
@@ -542,6 +549,17 @@ impl Shard {
         self.changed.notify_all();
     }
 
+    /// Lets nobody wait any more for what no thread is left to do.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        (state.learning, state.saving) = (false, false);
+        if !state.stopped.as_ref().is_some_and(Stopped::is_failure) {
+            state.stopped = Some(Stopped::Ended);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Lets everything before `position` be learned and saved without waiting for a whole
     /// chunk or for the policy's pause. `true` when something waits to be saved.
     pub(crate) fn hurry(&self, position: Position) -> bool {
@@ -571,7 +589,7 @@ impl Shard {
             if reached >= position.tokens {
                 return Ok(());
             }
-            if let Some(stopped @ Stopped::Failed(_)) = &state.stopped {
+            if let Some(stopped @ (Stopped::Ended | Stopped::Failed(_))) = &state.stopped {
                 return Err(stopped.into());
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -617,6 +635,18 @@ impl Shard {
 }
 
 impl ShardState {
+    /// Lets the stream go on at `position` after a rollback; what waits is dropped. Returns
+    /// how many tokens had been accepted.
+    fn restart_at(&mut self, position: u64) -> u64 {
+        let accepted = self.chunker.accepted();
+        self.chunker.restart_at(position);
+        self.notes.clear();
+        self.unsaved_rows.retain(|rows| rows.end() <= position);
+        self.rollbacks += 1;
+        self.save_to = 0;
+        accepted
+    }
+
     /// Notes what the ledger has to be told of the next `tokens` tokens.
     fn note(&mut self, about: About, rows: &TokenRows, tokens: u64) {
         let start = self.chunker.accepted();
@@ -666,8 +696,8 @@ impl ShardState {
 
     fn may_learn(&self, bounds: &Bounds) -> bool {
         let unsaved = self.visible.version.saturating_sub(self.durable.version);
-        let failed = self.stopped.as_ref().is_some_and(Stopped::is_failure);
-        !failed
+        let is_over = matches!(&self.stopped, Some(Stopped::Failed(_) | Stopped::Ended));
+        !is_over
             && !self.paused
             && unsaved < bounds.durability.max_unsaved()
             && self.chunker.ready() > 0

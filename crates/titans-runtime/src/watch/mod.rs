@@ -15,12 +15,11 @@ mod verdict;
 
 use std::sync::Arc;
 
-use titans_core::MemoryState;
+use titans_core::{MemoryState, relative_error};
 
 use self::calibration::{Calibration, Outcomes};
 use self::probes::{Probe, Probes};
 use self::verdict::{Comparison, Verdict, is_loop, verdict};
-use crate::ledger::relative_distance;
 use crate::snapshot::Snapshot;
 
 /// How recall is watched.
@@ -304,7 +303,7 @@ impl Watch {
         let width = self.widths.1;
         let rows = recalled.chunks_exact(width).zip(values.chunks_exact(width));
         let outcomes = rows.map(|(recalled, value)| {
-            let right = relative_distance(recalled, value) <= HIT;
+            let right = relative_error(recalled, value) <= HIT;
             self.outcomes.push(strength(recalled), right);
             right
         });
