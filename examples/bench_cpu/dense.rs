@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
-use titanmem::titans_core::{ComputeDevice, MemoryArchitecture, NeuralMemory, Preset};
+use titanmem::titans_core::{ComputeDevice, MemoryArchitecture, NeuralMemory, Preset, Reduction};
 
 use crate::ceiling;
 use crate::shape::Shape;
@@ -25,6 +25,8 @@ pub(crate) fn measure(shape: Shape, seconds: f64) -> Result<String, Box<dyn std:
     let mut config = Preset::Titans.config();
     (config.key_dim, config.value_dim) = (dim, dim);
     config.update.update_size = chunk;
+    // A sum over thousands of tokens would be a step that leaves the finite numbers.
+    config.update.reduction = Reduction::Mean;
     let MemoryArchitecture::Mlp(mlp) = &mut config.miras.architecture else {
         return Err("the preset titans is an MLP".into());
     };

@@ -22,7 +22,7 @@ pub(crate) use self::record::{Record, decode, encode};
 /// How much is kept beside each memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerConfig {
-    /// Bytes of one user's ledger. Default 1 MiB: some 2700 items of one row at the default
+    /// Bytes of one user's ledger. Default 1 MiB: some 2100 items of one row at the default
     /// widths. 0 keeps none. The oldest items fall out first.
     pub max_bytes: usize,
     /// How many of the nearest items a recall names at most. Default 3.
