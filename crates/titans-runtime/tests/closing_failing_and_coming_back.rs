@@ -280,7 +280,7 @@ fn after_a_close_that_ran_out_of_time_nobody_waits_for_ever() {
     assert!(matches!(ticket.wait(), Err(RuntimeError::Closed)));
     assert!(matches!(memory.flush(), Err(RuntimeError::Closed)));
     assert!(matches!(memory.roll_back(), Err(RuntimeError::Closed)));
-    assert!(matches!(memory.forget(1_u64).unwrap(), None));
+    assert!(memory.forget(1_u64).unwrap().is_none());
     // What is there can still be read.
     assert_eq!(stream.recall(&memory).len(), stream.tokens() * VALUE_DIM);
 }
