@@ -21,11 +21,17 @@ use crate::stats::Timers;
 use crate::table::ShardTable;
 use crate::user::{RootKey, shard_dir};
 
+/// On two cores a third faster than one after the other for a deep memory. A larger batch keeps
+/// its users waiting longer.
+const LEARN_BATCH: usize = 16;
+
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) config: RuntimeConfig,
     pub(crate) bounds: Bounds,
+    /// Users whose chunks are learned at once, at most.
+    pub(crate) learn_batch: usize,
     pub(crate) memory: NeuralMemory,
     pub(crate) identity: MemoryIdentity,
     /// Gone once the runtime is closed, so that the folder is free although handles live on.
@@ -54,6 +60,12 @@ impl Engine {
                 durability: config.durability,
                 keep_replaced: memory.writes_in_place(),
             },
+            learn_batch: config
+                .learn_batch
+                .unwrap_or(match memory.writes_in_place() {
+                    true => 1,
+                    false => LEARN_BATCH,
+                }),
             identity: MemoryIdentity::new(&memory),
             shards: ShardTable::new(config.resident_users()),
             config,

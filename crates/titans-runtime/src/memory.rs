@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::published::Reader;
 use crate::rows::{Rows, RowsOf};
-use crate::shard::{Lease, Progress, RolledBack, TokenRows};
+use crate::shard::{Lease, Progress, RolledBack};
 use crate::ticket::Ticket;
 
 /// The memory of one user. Cheap to clone; clones share the memory.
@@ -62,13 +62,10 @@ impl UserMemory {
                 found: values.len(),
             });
         }
-        let rows = TokenRows {
-            keys: keys.to_f32(RowsOf::Keys, key_dim)?,
-            values: values.to_f32(RowsOf::Values, value_dim)?,
-        };
+        keys.check(RowsOf::Keys, key_dim)?;
+        values.check(RowsOf::Values, value_dim)?;
         let wake = || self.engine.wake_learner(self.shard.value());
-        let widths = (key_dim, value_dim);
-        let end = self.shard.push(&rows, widths, &self.engine.bounds, wake)?;
+        let end = self.shard.push(keys, values, &self.engine.bounds, wake)?;
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }
 

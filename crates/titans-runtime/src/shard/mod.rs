@@ -27,6 +27,7 @@ use self::live::LiveSnapshots;
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
 use crate::published::Published;
+use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::stats::Timer;
 
@@ -249,16 +250,16 @@ impl Shard {
         }
     }
 
-    /// Takes all rows or, unless it may wait for room, none. Calls `wake` whenever a learner
+    /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake` whenever a learner
     /// may have something to do. Returns the position after the last row.
     pub(crate) fn push(
         &self,
-        rows: &TokenRows,
-        (key_dim, value_dim): (usize, usize),
+        keys: Rows<'_>,
+        values: Rows<'_>,
         bounds: &Bounds,
         wake: impl Fn(),
     ) -> Result<Position, RuntimeError> {
-        let tokens = rows.keys.len() / key_dim;
+        let tokens = keys.len();
         let _turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         let mut start = 0;
@@ -277,10 +278,7 @@ impl Shard {
                 });
             }
             let end = start + offered.min(room);
-            state.chunker.push(
-                &rows.keys[start * key_dim..end * key_dim],
-                &rows.values[start * value_dim..end * value_dim],
-            );
+            state.chunker.push(keys, values, start..end);
             let accepted = state.chunker.accepted();
             self.accepted.store(accepted, Ordering::Relaxed);
             start = end;
