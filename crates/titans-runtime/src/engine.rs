@@ -33,11 +33,17 @@ const NO_STAMP: Stamp = Stamp {
     parent: None,
 };
 
+/// On two cores a third faster than one after the other for a deep memory. A larger batch keeps
+/// its users waiting longer.
+const LEARN_BATCH: usize = 16;
+
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) config: RuntimeConfig,
     pub(crate) bounds: Bounds,
+    /// Users whose chunks are learned at once, at most.
+    pub(crate) learn_batch: usize,
     pub(crate) memory: NeuralMemory,
     pub(crate) identity: MemoryIdentity,
     /// Gone once the runtime is closed, so that the folder is free although handles live on.
@@ -72,6 +78,12 @@ impl Engine {
                 ledger_bytes: config.ledger.max_bytes,
                 keep_replaced: memory.writes_in_place(),
             },
+            learn_batch: config
+                .learn_batch
+                .unwrap_or(match memory.writes_in_place() {
+                    true => 1,
+                    false => LEARN_BATCH,
+                }),
             identity: MemoryIdentity::new(&memory),
             shards: ShardTable::new(config.resident_users(), Arc::clone(&meters)),
             sizes: Sizes::of(&config),

@@ -98,7 +98,7 @@ impl Engine {
         let length = self.tokens(&rows);
         let mut chunks = vec![self.chunk(first, rows, spare)];
         let mut passed_over = Vec::new();
-        while chunks.len() < self.config.learn_batch() && passed_over.len() < PASSED_OVER {
+        while chunks.len() < self.learn_batch && passed_over.len() < PASSED_OVER {
             let Some(turn) = self.learners.pop_due() else {
                 break;
             };

@@ -12,7 +12,7 @@ use crate::ledger::ItemId;
 use crate::published::Reader;
 use crate::recall::{self, MemorySnapshot, RecallInfo, recall};
 use crate::rows::{Rows, RowsOf};
-use crate::shard::{About, ForgottenItem, Lease, Progress, Rebuilt, RolledBack, Shard, TokenRows};
+use crate::shard::{About, ForgottenItem, Lease, Progress, Rebuilt, RolledBack, Shard};
 use crate::ticket::Ticket;
 
 /// The memory of one user. Cheap to clone; clones share the memory.
@@ -69,13 +69,11 @@ impl UserMemory {
     fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
         let (key_dim, value_dim) = self.engine.widths();
         RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
-        let rows = TokenRows {
-            keys: keys.to_f32(RowsOf::Keys, key_dim)?,
-            values: values.to_f32(RowsOf::Values, value_dim)?,
-        };
+        keys.check(RowsOf::Keys, key_dim)?;
+        values.check(RowsOf::Values, value_dim)?;
         let wake = || self.engine.wake_learner(self.shard.value());
-        let (widths, bounds) = ((key_dim, value_dim), &self.engine.bounds);
-        let end = self.shard.push(&rows, about, widths, bounds, wake)?;
+        let bounds = &self.engine.bounds;
+        let end = self.shard.push((keys, values), about, bounds, wake)?;
         self.engine.account(&self.shard);
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }

@@ -13,6 +13,7 @@ use crate::error::RuntimeError;
 use crate::ledger::{Entry, ItemId, merged, tokens_before};
 use crate::recall;
 use crate::replay::{PlacedRows, Replayed};
+use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
 use crate::watch::Watch;
@@ -73,12 +74,17 @@ impl Shard {
         let erasure = plan_erasure(engine, &shard.published.load(), &keys)?;
         let about = About::Erases(item);
         let wake = || engine.wake_learner(shard);
-        let (widths, bounds) = (engine.widths(), &engine.bounds);
-        let end = shard.push_in_turn(&turn, &erasure.rows, about, widths, bounds, wake)?;
+        let (key_dim, value_dim) = engine.widths();
+        let erasing = erasure.rows.keys.len() / key_dim;
+        let rows = (
+            Rows::f32(&erasure.rows.keys, erasing, key_dim),
+            Rows::f32(&erasure.rows.values, erasing, value_dim),
+        );
+        let end = shard.push_in_turn(&turn, rows, about, &engine.bounds, wake)?;
         drop(turn);
         Ok(Some(ForgottenItem {
             item,
-            tokens: (keys.len() / widths.0) as u64,
+            tokens: (keys.len() / key_dim) as u64,
             remains: erasure.remains,
             ticket: Ticket::new(engine, lease, end),
             exact_by_rebuild: engine.config.ledger.replay_bytes > 0,

@@ -36,6 +36,7 @@ use crate::error::RuntimeError;
 use crate::ledger::{Entry, ItemId, Ledger};
 use crate::published::Published;
 use crate::replay::PlacedRows;
+use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::stats::{Footprint, Timer};
 use crate::watch::Watch;
@@ -315,31 +316,34 @@ impl Shard {
         }
     }
 
-    /// Takes all rows or, unless it may wait for room, none. Calls `wake` whenever a learner
+    /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake` whenever a learner
     /// may have something to do. Returns the position after the last row.
     pub(crate) fn push(
         &self,
-        rows: &TokenRows,
+        rows: (Rows<'_>, Rows<'_>),
         about: About,
-        (key_dim, value_dim): (usize, usize),
         bounds: &Bounds,
         wake: impl Fn(),
     ) -> Result<Position, RuntimeError> {
         let turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.push_in_turn(&turn, rows, about, (key_dim, value_dim), bounds, wake)
+        self.push_in_turn(&turn, rows, about, bounds, wake)
     }
 
     /// [`push`](Self::push) by whoever has the turn.
     fn push_in_turn(
         &self,
         _turn: &MutexGuard<'_, ()>,
-        rows: &TokenRows,
+        (keys, values): (Rows<'_>, Rows<'_>),
         about: About,
-        (key_dim, value_dim): (usize, usize),
         bounds: &Bounds,
         wake: impl Fn(),
     ) -> Result<Position, RuntimeError> {
-        let tokens = rows.keys.len() / key_dim;
+        let tokens = keys.len();
+        // An entry of the ledger is made of numbers; making them needs no lock.
+        let noted = match about {
+            About::Stored(..) => TokenRows::of(keys, values),
+            About::Nothing | About::Erases(_) => TokenRows::default(),
+        };
         let mut state = self.lock();
         let rollbacks = state.rollbacks;
         let (mut start, mut is_noted) = (0, tokens == 0);
@@ -365,14 +369,11 @@ impl Shard {
                 });
             }
             if !is_noted {
-                state.note(about, rows, tokens as u64);
+                state.note(about, &noted, tokens as u64);
                 is_noted = true;
             }
             let end = start + offered.min(room);
-            state.chunker.push(
-                &rows.keys[start * key_dim..end * key_dim],
-                &rows.values[start * value_dim..end * value_dim],
-            );
+            state.chunker.push(keys, values, start..end);
             let accepted = state.chunker.accepted();
             self.accepted.store(accepted, Ordering::Relaxed);
             start = end;
