@@ -64,6 +64,7 @@ fn config(on_drop: OnDrop, heard: &Arc<Heard>) -> RuntimeConfig {
     config.queue_tokens = PAIRS;
     config.recall_watch = Some(RecallWatch {
         on_drop,
+        look_every: 3 * CHUNK,
         ..RecallWatch::default()
     });
     config.alerts = Alerts::to(Arc::clone(heard) as _);
