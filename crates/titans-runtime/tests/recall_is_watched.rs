@@ -133,7 +133,8 @@ fn ten_points_are_taken_back_and_new_pairs_are_not() {
         let known = stored.recall(&memory);
 
         let eighth = PAIRS * 5 / 40;
-        let start = seed as usize * 37 % (PAIRS - eighth);
+        // The newest pairs first: the chunk that takes them away follows the one that wrote them.
+        let start = (PAIRS - eighth) - seed as usize * 37 % (PAIRS - eighth + 1);
         write_over(&memory, &stored, start..start + eighth);
         settle(&memory);
         heard.wait_for(1);

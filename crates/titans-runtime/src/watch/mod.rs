@@ -342,17 +342,21 @@ impl Watch {
         }
         let tokens: Vec<usize> = chosen.iter().map(|chosen| chosen.token).collect();
         let (keys, values) = ask.rows(&tokens);
+        // What a memory makes of a pair as it learns it is the first that is known of it: the
+        // next chunk may be the one that takes it away.
+        let recalled = ask.recall(candidate.state, keys.clone());
         let start = candidate.state.tokens_seen - candidate.surprise.len() as u64;
         let (key_dim, value_dim) = self.widths;
         let rows = keys
             .chunks_exact(key_dim)
-            .zip(values.chunks_exact(value_dim));
-        for (chosen, (key, value)) in chosen.into_iter().zip(rows) {
+            .zip(values.chunks_exact(value_dim))
+            .zip(recalled.chunks_exact(value_dim));
+        for (chosen, ((key, value), recalled)) in chosen.into_iter().zip(rows) {
             let probe = Probe {
                 key: key.to_vec(),
                 value: value.to_vec(),
                 position: start + chosen.token as u64,
-                good: None,
+                good: Some(relative_error(recalled, value) <= HIT),
             };
             self.probes.put(chosen, probe);
         }
