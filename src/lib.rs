@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub use titans_core::{ComputeDevice as Device, ConfigError, MemoryConfig, MirasConfig, Preset};
+#[cfg(feature = "tokio")]
+pub use titans_runtime::tokio;
 pub use titans_runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
     CloseReport, Durability, ForgetReceipt, ForgottenItem, ItemId, Latency, LedgerConfig,

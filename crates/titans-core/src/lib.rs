@@ -74,5 +74,5 @@ pub use miras::{
 };
 pub use ops::{
     ActiveChannels, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, TensorOps, WriteRule,
-    Written, top_k_into,
+    Written, relative_error, top_k_into,
 };

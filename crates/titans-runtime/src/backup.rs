@@ -128,7 +128,7 @@ pub(crate) struct Backups {
     wake: Condvar,
 }
 
-/// When each memory was tried last, as far as that still matters.
+/// When each memory was tried last by this runtime.
 type Attempts = HashMap<ShardId, Instant>;
 
 impl Backups {
@@ -245,12 +245,10 @@ impl Engine {
         config: &BackupConfig,
         now: SystemTime,
     ) -> Result<Vec<ShardId>, RuntimeError> {
-        self.backups
-            .attempts()
-            .retain(|_, last| last.elapsed() < config.pause);
         let mut due = Vec::new();
         for shard in shards_on_disk(root)? {
-            let may_try = !self.backups.attempts().contains_key(&shard);
+            let last = self.backups.attempts().get(&shard).copied();
+            let may_try = last.is_none_or(|last| last.elapsed() >= config.pause);
             if may_try && is_due(&shard_dir(root, shard), shard, config, now) {
                 due.push(shard);
             }

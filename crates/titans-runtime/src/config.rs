@@ -35,8 +35,9 @@ pub struct RuntimeConfig {
     pub learners: usize,
     /// Users whose chunks one thread learns at once, at most. Only chunks that wait are taken
     /// together, and only such of equal length; nobody waits for company. Each is learned as
-    /// if it were alone. Default by device: 1 on the CPU, where a batch saves nothing, else
-    /// 16. While it is learned, a batch needs a state and a chunk's rows for each of its users.
+    /// if it were alone. Default: 16, and 1 for a memory that is written row by row on the
+    /// CPU, where a batch saves nothing. While it is learned, a batch needs a state and a
+    /// chunk's rows for each of its users.
     pub learn_batch: Option<usize>,
     /// Threads that save. Default 1.
     pub savers: usize,
@@ -123,9 +124,11 @@ impl RuntimeConfig {
     }
 
     /// Bytes that one open memory may take: its snapshot, the next one being built, those
-    /// that wait for the disk, a full queue, a full ledger and its probes. While a saver is at work, it
-    /// takes for each thread two copies of a state and the encoded file on top; an idle memory
-    /// is one snapshot.
+    /// that wait for the disk, a full queue, a full ledger and its probes. An idle memory takes
+    /// one snapshot.
+    ///
+    /// Each saver needs about twelve times a state on top while it saves (25 MiB by default):
+    /// the state in host memory, its encoded sections, and what is read back to compare.
     pub fn bytes_per_user(&self) -> usize {
         let row = self.memory.key_dim.saturating_add(self.memory.value_dim);
         let queue = self
@@ -147,20 +150,12 @@ impl RuntimeConfig {
         (self.resident_bytes / self.bytes_per_user().max(1)).max(1)
     }
 
-    /// Users whose chunks are learned at once, at most.
-    pub(crate) fn learn_batch(&self) -> usize {
-        self.learn_batch.unwrap_or(match self.device {
-            ComputeDevice::Cpu => 1,
-            _ => 16,
-        })
-    }
-
     pub(crate) fn validate(&self) -> Result<(), RuntimeError> {
         self.memory.validate()?;
         let at_least_one = [
             ("chunk_tokens", self.chunk_tokens),
             ("learners", self.learners),
-            ("learn_batch", self.learn_batch()),
+            ("learn_batch", self.learn_batch.unwrap_or(1)),
             ("savers", self.savers),
         ];
         for (name, found) in at_least_one {

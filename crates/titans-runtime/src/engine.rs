@@ -34,11 +34,17 @@ const NO_STAMP: Stamp = Stamp {
     parent: None,
 };
 
+/// On two cores a third faster than one after the other for a deep memory. A larger batch keeps
+/// its users waiting longer.
+const LEARN_BATCH: usize = 16;
+
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) config: RuntimeConfig,
     pub(crate) bounds: Bounds,
+    /// Users whose chunks are learned at once, at most.
+    pub(crate) learn_batch: usize,
     pub(crate) memory: NeuralMemory,
     pub(crate) identity: MemoryIdentity,
     /// Gone once the runtime is closed, so that the folder is free although handles live on.
@@ -77,6 +83,12 @@ impl Engine {
                 ledger_bytes: config.ledger.max_bytes,
                 keep_replaced: memory.writes_in_place(),
             },
+            learn_batch: config
+                .learn_batch
+                .unwrap_or(match memory.writes_in_place() {
+                    true => 1,
+                    false => LEARN_BATCH,
+                }),
             identity: MemoryIdentity::new(&memory),
             shards: ShardTable::new(config.resident_users(), Arc::clone(&meters)),
             sizes: Sizes::of(&config),
@@ -103,9 +115,8 @@ impl Engine {
         let path = self.root_path()?;
         let id = self.key.shard(user)?;
         let save = |shard: &Arc<Shard>| {
-            self.hurry(shard, shard.accepted());
             // A failure is reported where it happened, and the shard may leave then.
-            let _ = shard.wait(shard.accepted(), Watermark::Durable, None);
+            let _ = self.reach(shard, shard.accepted(), Watermark::Durable, None);
         };
         self.shards.lease(id, || self.load(&path, id), save)
     }
@@ -136,21 +147,16 @@ impl Engine {
         // Whatever came of it, turns that came while the shard was paused were passed over.
         self.savers.push(shard, Instant::now());
         self.wake_learner(shard);
-        let outcome = outcome.and_then(|(rolled_back, erased_later)| {
-            for item in erased_later {
-                Shard::forget_item(lease, self, item)?;
-            }
-            Ok(rolled_back)
-        });
-        if let Ok(rolled_back) = &outcome {
-            self.meters.rollbacks.add(1);
-            let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
-            let message = format!("rolled back to {tokens} tokens as generation {generation}");
-            self.config
-                .alerts
-                .raise(shard.id, AlertKind::RolledBack, message);
+        let (rolled_back, erased_later) = outcome?;
+        self.meters.rollbacks.add(1);
+        let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
+        let message = format!("rolled back to {tokens} tokens as generation {generation}");
+        let alerts = &self.config.alerts;
+        alerts.raise(shard.id, AlertKind::RolledBack, message);
+        for item in erased_later {
+            Shard::forget_item(lease, self, item)?;
         }
-        outcome
+        Ok(rolled_back)
     }
 
     /// Learns a memory again without the items that were forgotten.
@@ -194,6 +200,19 @@ impl Engine {
         if shard.claim_for_learning(&self.bounds) {
             self.learners.push(shard, Instant::now());
         }
+    }
+
+    /// Hurries to a position and waits until it is reached. To wait for a position that
+    /// nobody hurries to can be to wait for ever.
+    pub(crate) fn reach(
+        &self,
+        shard: &Arc<Shard>,
+        position: Position,
+        watermark: Watermark,
+        deadline: Option<Instant>,
+    ) -> Result<(), RuntimeError> {
+        self.hurry(shard, position);
+        shard.wait(position, watermark, deadline)
     }
 
     /// Learns and saves everything before `position` without waiting for more.

@@ -177,6 +177,22 @@ impl From<StoreError> for RuntimeError {
 }
 
 impl RuntimeError {
+    /// `Ok` when a size is what the call needs.
+    pub(crate) fn expect_size(
+        what: &'static str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), Self> {
+        match expected == found {
+            true => Ok(()),
+            false => Err(Self::Shape {
+                what,
+                expected,
+                found,
+            }),
+        }
+    }
+
     /// Wraps an error of the operating system about `path`.
     pub(crate) fn io(
         action: &'static str,

@@ -31,10 +31,9 @@ const ASKED_AT_ONCE: usize = 32;
 struct Chunk {
     shard: Arc<Shard>,
     rows: TokenRows,
-    /// The rows once more, where they are to be kept beside the memory.
-    kept: Option<Arc<TokenRows>>,
-    /// The rows once more, for the watch: learning takes them for itself.
-    seen: TokenRows,
+    /// The rows once more, for the watch and to be kept beside the memory: learning takes
+    /// them for itself. Empty where neither is wanted.
+    copy: Arc<TokenRows>,
 }
 
 /// What a chunk has made of a memory, not published yet.
@@ -77,7 +76,7 @@ impl Ask for AskMemory<'_> {
 impl Engine {
     /// Serves learners until the queue is closed.
     pub(crate) fn run_learner(&self) {
-        // Buffers for what the watch sees, used again and again.
+        // Buffers for copies that were not kept, used again and again.
         let mut spare = Vec::new();
         while let Some(first) = self.learners.pop() {
             let mut chunks = self.next_batch(first, &mut spare);
@@ -85,7 +84,8 @@ impl Engine {
             for (chunk, outcome) in chunks.iter().zip(outcomes) {
                 self.conclude(chunk, outcome);
             }
-            spare.extend(chunks.into_iter().map(|chunk| chunk.seen));
+            let copies = chunks.into_iter().map(|chunk| chunk.copy);
+            spare.extend(copies.filter_map(Arc::into_inner));
         }
     }
 
@@ -98,7 +98,7 @@ impl Engine {
         let length = self.tokens(&rows);
         let mut chunks = vec![self.chunk(first, rows, spare)];
         let mut passed_over = Vec::new();
-        while chunks.len() < self.config.learn_batch() && passed_over.len() < PASSED_OVER {
+        while chunks.len() < self.learn_batch && passed_over.len() < PASSED_OVER {
             let Some(turn) = self.learners.pop_due() else {
                 break;
             };
@@ -113,19 +113,17 @@ impl Engine {
     }
 
     fn chunk(&self, shard: Arc<Shard>, rows: TokenRows, spare: &mut Vec<TokenRows>) -> Chunk {
-        let keeps = self.config.ledger.replay_bytes > 0;
-        let mut seen = spare.pop().unwrap_or_default();
-        seen.keys.clear();
-        seen.values.clear();
-        if self.config.recall_watch.is_some() {
-            seen.keys.extend_from_slice(&rows.keys);
-            seen.values.extend_from_slice(&rows.values);
+        let mut copy = spare.pop().unwrap_or_default();
+        copy.keys.clear();
+        copy.values.clear();
+        if self.config.recall_watch.is_some() || self.keeps_tokens() {
+            copy.keys.extend_from_slice(&rows.keys);
+            copy.values.extend_from_slice(&rows.values);
         }
         Chunk {
-            kept: keeps.then(|| Arc::new(rows.clone())),
             shard,
             rows,
-            seen,
+            copy: Arc::new(copy),
         }
     }
 
@@ -197,7 +195,7 @@ impl Engine {
                     state,
                     ledger: Arc::clone(&current.ledger),
                     watched: None,
-                    changed: Some(report.delta),
+                    changed: report.delta,
                 };
                 Ok(Learned {
                     snapshot,
@@ -257,24 +255,29 @@ impl Engine {
         };
         let ask = AskMemory {
             engine: self,
-            rows: &chunk.seen,
+            rows: &chunk.copy,
         };
         let (outcome, watched) = watch.look(&candidate, &ask);
-        let ProbeScore { probes, hits } = watched.score;
-        if probes > 0 {
-            metrics::histogram!(metric::PROBE_RECALL).record(hits as f64 / probes as f64);
-        }
-        learned.snapshot.watched = Some(Arc::new(watched));
+        learned.snapshot.watched = match watched {
+            None => current.watched.clone(),
+            Some(watched) => {
+                let ProbeScore { probes, hits } = watched.score;
+                if probes > 0 {
+                    metrics::histogram!(metric::PROBE_RECALL).record(hits as f64 / probes as f64);
+                }
+                Some(Arc::new(watched))
+            }
+        };
         outcome
     }
 
     fn publish(&self, chunk: &Chunk, snapshot: Snapshot) {
-        let rows = chunk.kept.as_ref().map(|rows| {
-            let tokens = self.tokens(rows) as u64;
+        let rows = self.keeps_tokens().then(|| {
+            let tokens = self.tokens(&chunk.copy) as u64;
             PlacedRows {
                 start: snapshot.state.tokens_seen - tokens,
                 tokens,
-                rows: Arc::clone(rows),
+                rows: Arc::clone(&chunk.copy),
             }
         });
         let shard = &chunk.shard;
@@ -295,6 +298,11 @@ impl Engine {
         self.savers.push(shard, Instant::now());
         let tokens = good.state.tokens_seen;
         format!("{drop}; went back to {tokens} tokens, {tokens_dropped} were dropped")
+    }
+
+    /// Whether tokens are kept beside the memories as they came.
+    fn keeps_tokens(&self) -> bool {
+        self.config.ledger.replay_bytes > 0
     }
 
     fn tokens(&self, rows: &TokenRows) -> usize {

@@ -16,7 +16,8 @@
 //!   does not depend on how the caller cut it.
 //! - A failure, a panic included, makes one user's memory read-only and leaves the others
 //!   alone.
-//! - [`Runtime::tick`] takes cold backups that are due.
+//! - [`Runtime::tick`] takes cold backups that are due; with feature `tokio`, the module of
+//!   that name has handles whose waits are futures.
 //!
 //! Metrics go through the `metrics` facade, for whatever recorder the program installs, and
 //! [`Runtime::stats`] says the same without one; `docs/observability.md` lists them and the
@@ -68,6 +69,8 @@ mod stats;
 mod sync;
 mod table;
 mod ticket;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod user;
 mod watch;
 

@@ -12,7 +12,7 @@ use crate::ledger::ItemId;
 use crate::published::Reader;
 use crate::recall::{self, MemorySnapshot, RecallInfo, recall};
 use crate::rows::{Rows, RowsOf};
-use crate::shard::{About, ForgottenItem, Lease, Progress, Rebuilt, RolledBack, Shard, TokenRows};
+use crate::shard::{About, ForgottenItem, Lease, Progress, Rebuilt, RolledBack, Shard};
 use crate::ticket::Ticket;
 
 /// The memory of one user. Cheap to clone; clones share the memory.
@@ -68,20 +68,12 @@ impl UserMemory {
 
     fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
         let (key_dim, value_dim) = self.engine.widths();
-        if keys.len() != values.len() {
-            return Err(RuntimeError::Shape {
-                what: "the number of value rows",
-                expected: keys.len(),
-                found: values.len(),
-            });
-        }
-        let rows = TokenRows {
-            keys: keys.to_f32(RowsOf::Keys, key_dim)?,
-            values: values.to_f32(RowsOf::Values, value_dim)?,
-        };
+        RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
+        keys.check(RowsOf::Keys, key_dim)?;
+        values.check(RowsOf::Values, value_dim)?;
         let wake = || self.engine.wake_learner(self.shard.value());
-        let (widths, bounds) = ((key_dim, value_dim), &self.engine.bounds);
-        let end = self.shard.push(&rows, about, widths, bounds, wake)?;
+        let bounds = &self.engine.bounds;
+        let end = self.shard.push((keys, values), about, bounds, wake)?;
         self.engine.account(&self.shard);
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }
@@ -192,6 +184,12 @@ impl UserMemory {
     /// among it. The memory is as it was then.
     pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
         self.engine.roll_back(&self.shard)
+    }
+
+    /// Widths of keys and values.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        self.engine.widths()
     }
 
     /// How far this memory has come.

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use titans_core::MemoryState;
+use titans_core::{MemoryState, relative_error};
 use titans_store::ShardId;
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
-use crate::ledger::{ItemId, Neighbour, relative_distance};
+use crate::ledger::{ItemId, Neighbour};
 use crate::rows::{Rows, RowsOf};
 use crate::snapshot::Snapshot;
 use crate::watch::ProbeScore;
@@ -151,7 +151,7 @@ pub(crate) fn recall(
     let (key_dim, value_dim) = engine.widths();
     let tokens = queries.len();
     let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
-    expect_len(
+    RuntimeError::expect_size(
         "the length of the buffer for what is recalled",
         tokens * value_dim,
         recalled.len(),
@@ -189,8 +189,8 @@ pub(crate) fn surprise(
 ) -> Result<(), RuntimeError> {
     let (key_dim, value_dim) = engine.widths();
     let tokens = keys.len();
-    expect_len("the number of value rows", tokens, values.len())?;
-    expect_len(
+    RuntimeError::expect_size("the number of value rows", tokens, values.len())?;
+    RuntimeError::expect_size(
         "the length of the buffer for surprise",
         tokens,
         surprise.len(),
@@ -205,7 +205,7 @@ pub(crate) fn surprise(
         .chunks_exact(value_dim)
         .zip(values.chunks_exact(value_dim));
     for (surprise, (recalled, value)) in surprise.iter_mut().zip(rows) {
-        *surprise = relative_distance(recalled, value);
+        *surprise = relative_error(recalled, value);
     }
     Ok(())
 }
@@ -224,15 +224,4 @@ pub(crate) fn read(
     read.into_data_as::<f32>()
         .try_into_vec::<f32>()
         .expect("the data was just converted to f32")
-}
-
-fn expect_len(what: &'static str, expected: usize, found: usize) -> Result<(), RuntimeError> {
-    match expected == found {
-        true => Ok(()),
-        false => Err(RuntimeError::Shape {
-            what,
-            expected,
-            found,
-        }),
-    }
 }

@@ -221,8 +221,7 @@ impl Replay {
                 .next()
                 .and_then(|bytes| parse_base(bytes, self.history));
             let base = base.map(|base| base.tokens);
-            let rows = records.map_while(|bytes| parse_rows(bytes, self.widths));
-            let end = rows.last().map(|rows| rows.end());
+            let end = records.map_while(|bytes| rows_end(bytes)).last();
             Ok(Segment {
                 log,
                 base,
@@ -319,7 +318,7 @@ fn rows_end(bytes: &[u8]) -> Option<u64> {
     let rest = bytes.strip_prefix(&[ROWS])?;
     let (start, rest) = rest.split_first_chunk::<8>()?;
     let (tokens, _) = rest.split_first_chunk::<4>()?;
-    Some(u64::from_le_bytes(*start) + u64::from(u32::from_le_bytes(*tokens)))
+    u64::from_le_bytes(*start).checked_add(u32::from_le_bytes(*tokens).into())
 }
 
 fn parse_rows(bytes: &[u8], (key_dim, value_dim): (usize, usize)) -> Option<PlacedRows> {

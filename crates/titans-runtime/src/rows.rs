@@ -1,5 +1,7 @@
 //! Rows of numbers in the caller's memory: the only form in which data enters.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 use crate::error::RuntimeError;
@@ -83,6 +85,14 @@ impl<'a> Rows<'a> {
 
     /// The rows as contiguous `f32`, once width, length and every number are checked.
     pub(crate) fn to_f32(self, what: RowsOf, dim: usize) -> Result<Vec<f32>, RuntimeError> {
+        self.check(what, dim)?;
+        let mut values = Vec::with_capacity(self.rows * dim);
+        self.append_to(&mut values, 0..self.rows);
+        Ok(values)
+    }
+
+    /// Checks width, length and every number.
+    pub(crate) fn check(&self, what: RowsOf, dim: usize) -> Result<(), RuntimeError> {
         let mismatch = |what, expected, found| RuntimeError::Shape {
             what,
             expected,
@@ -109,38 +119,77 @@ impl<'a> Rows<'a> {
         if len < needed {
             return Err(mismatch(what.slice(), needed, len));
         }
-        let mut values = match self.data {
-            Data::F32(data) => self.gather(data, |number| number),
-            Data::F16(data) => self.gather(data, f16::to_f32),
-            Data::Bf16(data) => self.gather(data, bf16::to_f32),
-        };
-        match values.iter().position(|value| !value.is_finite()) {
-            None => {
-                if self.is_unit {
-                    values.chunks_exact_mut(dim).for_each(normalise);
-                }
-                Ok(values)
-            }
-            Some(index) => Err(RuntimeError::NotFinite {
-                what: what.name(),
-                row: index / dim,
-                column: index % dim,
-                value: values[index],
-            }),
+        match self.data {
+            Data::F32(data) => self.check_finite(data, what, |number| number),
+            Data::F16(data) => self.check_finite(data, what, f16::to_f32),
+            Data::Bf16(data) => self.check_finite(data, what, bf16::to_f32),
         }
     }
 
-    fn gather<T: Copy>(&self, data: &[T], convert: impl Fn(T) -> f32) -> Vec<f32> {
-        let mut values = Vec::with_capacity(self.rows * self.dim);
-        for row in 0..self.rows {
-            let start = row * self.row_stride;
-            values.extend(
-                data[start..start + self.dim]
-                    .iter()
-                    .map(|number| convert(*number)),
-            );
+    /// Appends some of the rows, which are checked, as contiguous `f32`.
+    pub(crate) fn append_to(&self, values: &mut Vec<f32>, rows: Range<usize>) {
+        let start = values.len();
+        match self.data {
+            Data::F32(data) => self.append(data, rows, values, |number| number),
+            Data::F16(data) => self.append(data, rows, values, f16::to_f32),
+            Data::Bf16(data) => self.append(data, rows, values, bf16::to_f32),
         }
-        values
+        if self.is_unit {
+            values[start..]
+                .chunks_exact_mut(self.dim)
+                .for_each(normalise);
+        }
+    }
+
+    fn row<'b, T>(&self, data: &'b [T], row: usize) -> &'b [T] {
+        &data[row * self.row_stride..][..self.dim]
+    }
+
+    fn check_finite<T: Copy>(
+        &self,
+        data: &[T],
+        what: RowsOf,
+        convert: impl Fn(T) -> f32,
+    ) -> Result<(), RuntimeError> {
+        for row in 0..self.rows {
+            let numbers = self.row(data, row).iter().map(|number| convert(*number));
+            // Without an early exit the loop is one of vector instructions.
+            if numbers
+                .clone()
+                .fold(true, |finite, x| finite & x.is_finite())
+            {
+                continue;
+            }
+            for (column, value) in numbers.enumerate() {
+                if !value.is_finite() {
+                    return Err(RuntimeError::NotFinite {
+                        what: what.name(),
+                        row,
+                        column,
+                        value,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append<T: Copy>(
+        &self,
+        data: &[T],
+        rows: Range<usize>,
+        values: &mut Vec<f32>,
+        convert: impl Fn(T) -> f32,
+    ) {
+        if self.row_stride == self.dim {
+            let numbers = &data[rows.start * self.dim..rows.end * self.dim];
+            values.extend(numbers.iter().map(|number| convert(*number)));
+            return;
+        }
+        for row in rows {
+            let numbers = self.row(data, row).iter();
+            values.extend(numbers.map(|number| convert(*number)));
+        }
     }
 }
 

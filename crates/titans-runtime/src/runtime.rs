@@ -122,12 +122,15 @@ impl Runtime {
     /// The first failure, after all users were waited for.
     pub fn flush(&self) -> Result<(), RuntimeError> {
         let shards = self.engine.shards.all();
-        for shard in &shards {
-            self.engine.hurry(shard, shard.accepted());
+        let ends: Vec<_> = shards.iter().map(|shard| shard.accepted()).collect();
+        // All hurry before the first is waited for.
+        for (shard, end) in shards.iter().zip(&ends) {
+            self.engine.hurry(shard, *end);
         }
         let waited = shards
             .iter()
-            .map(|shard| shard.wait(shard.accepted(), Watermark::Durable, None));
+            .zip(ends)
+            .map(|(shard, end)| shard.wait(end, Watermark::Durable, None));
         waited.fold(Ok(()), Result::and)
     }
 
@@ -171,6 +174,7 @@ impl Runtime {
         let users = shards
             .iter()
             .map(|shard| {
+                shard.end();
                 shard.close_files();
                 shard.account_nothing(&self.engine.meters);
                 UserReport {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{CHUNK, Stream, config};
 use tempfile::TempDir;
@@ -312,6 +312,25 @@ fn a_folder_that_takes_nothing_is_told_once_per_tick_and_tried_again() {
 }
 
 #[test]
+fn a_backup_that_cannot_be_written_ends_the_tick_and_is_last_in_the_next() {
+    let place = Place::new();
+    let runtime = place.learned(place.config());
+    let shards = USERS.map(|user| runtime.user(user).unwrap().shard());
+    let first = *shards.iter().min().unwrap();
+    let evening = midnight() + 20 * HOUR;
+    let seconds = evening.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let name = dir_below(&place.backups(), first).join(format!("{seconds:012}.tar"));
+    fs::create_dir_all(&name).unwrap();
+    // The disk may be full, so the others are not even tried.
+    let report = runtime.tick(evening).unwrap();
+    assert_eq!((report.backed_up.len(), report.left), (0, 2));
+    assert_eq!(report.failed[0].shard, first);
+    let report = runtime.tick(evening).unwrap();
+    assert_eq!((report.backed_up.len(), report.left), (2, 0));
+    assert_eq!(report.failed[0].shard, first);
+}
+
+#[test]
 fn a_memory_that_cannot_be_backed_up_does_not_keep_the_others_out() {
     let place = Place::new();
     let runtime = place.learned(place.config());
@@ -400,7 +419,9 @@ fn a_thread_of_the_runtime_ticks_and_goes_home_at_once() {
         look_every: Duration::from_millis(20),
     };
     let runtime = place.learned(config);
-    while place.files().len() < 3 || runtime.stats().backups < 3 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while runtime.stats().backups < 3 {
+        assert!(Instant::now() < deadline, "nobody ticks");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(runtime.close(Duration::from_secs(60)).is_durable());

@@ -59,7 +59,7 @@ fn config(on_drop: OnDrop, heard: &Arc<Heard>) -> RuntimeConfig {
         channels: 8192,
         active_channels: 16,
     });
-    // One chunk writes over a tenth of what is known.
+    // One chunk writes over an eighth of what is known.
     config.chunk_tokens = 3 * CHUNK;
     config.queue_tokens = PAIRS;
     config.recall_watch = Some(RecallWatch {
@@ -131,9 +131,9 @@ fn ten_points_are_taken_back_and_new_pairs_are_not() {
         }
         let known = stored.recall(&memory);
 
-        let tenth = PAIRS * 5 / 40;
-        let start = seed as usize * 37 % (PAIRS - tenth);
-        write_over(&memory, &stored, start..start + tenth);
+        let eighth = PAIRS * 5 / 40;
+        let start = seed as usize * 37 % (PAIRS - eighth);
+        write_over(&memory, &stored, start..start + eighth);
         settle(&memory);
         heard.wait_for(1);
         if heard.kinds() == [AlertKind::RolledBack] && stored.recall(&memory) == known {
@@ -226,7 +226,7 @@ fn confidence_tells_what_is_known_from_what_is_not_and_probes_come_back() {
     }
     let runtime = Runtime::open(root.path(), config()).unwrap();
     let memory = runtime.user("alice").unwrap();
-    let _ = stream(CHUNK, 8).observe(&memory, 0..CHUNK).unwrap();
+    let _ = stream(3 * CHUNK, 8).observe(&memory, 0..3 * CHUNK).unwrap();
     memory.flush().unwrap();
     // The probes of before, and a few of the new chunk's.
     let (hits, probes) = hits(&memory);

@@ -34,6 +34,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::error::{ConfigError, InputError, StateError};
 use crate::miras::{MemoryArchitecture, Start, StaticMaps};
 use crate::ops::{Expansion, HostOps, MemoryOps, host_floats};
+use chunkwise::Detail;
 use learned::Learned;
 use pass::Pass;
 use rows::RowMemory;
@@ -385,16 +386,16 @@ impl NeuralMemory {
             None,
             Tail::Apply,
             Form::Chunkwise,
+            Detail::Surprise,
         );
-        let after = state.to_host();
-        if !after.is_finite() {
+        if !state.is_finite() {
             *state = before;
             return Err(InputError::Diverges { memory: 0 });
         }
         Ok(WriteReport {
             surprise: Vec::new(),
             tokens_written: passed.tokens_written[0],
-            delta: StateDelta::between(&before.to_host(), &after),
+            delta: self.delta(&before, state),
         })
     }
 
@@ -438,7 +439,7 @@ impl NeuralMemory {
             GatedTokens::resolve(tokens.clone(), begun, self.config().update.update_size)
                 .check_finite()?;
         }
-        Ok(self.pass_unchecked(states, tokens, reading, tail, form))
+        Ok(self.pass_unchecked(states, tokens, reading, tail, form, Detail::All))
     }
 
     /// The gradient of the tokens' losses, each times its step, summed over the tokens and
@@ -456,7 +457,7 @@ impl NeuralMemory {
             ..tokens
         };
         let surprise = surprise::surprise(&self.rules, &state.learned, &tokens);
-        let dtype = surprise.loss.dtype();
+        let dtype = surprise.relative_error.dtype();
         let sum = chunkwise::sum_of_gradients(&self.rules, &surprise);
         advance::bounded(&self.rules, sum)
             .into_iter()
@@ -478,6 +479,7 @@ impl NeuralMemory {
         reading: Option<Reading>,
         tail: Tail,
         form: Form,
+        detail: Detail,
     ) -> Passed {
         let [_, count, _] = tokens.keys.dims();
         let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
@@ -489,6 +491,7 @@ impl NeuralMemory {
             lift: &lift,
             form,
             when: reading.as_ref().map(|reading| reading.when),
+            detail,
         };
         let queries = reading.map(|reading| reading.queries);
         let (learned, parts) = pass.run(
@@ -526,9 +529,9 @@ impl NeuralMemory {
             None,
             Tail::Hold,
             Form::Chunkwise,
+            Detail::Surprise,
         );
-        let after: Vec<HostState> = states.iter().map(MemoryState::to_host).collect();
-        if let Some(memory) = after.iter().position(|state| !state.is_finite()) {
+        if let Some(memory) = states.iter().position(|state| !state.is_finite()) {
             states.clone_from_slice(&before);
             return Err(InputError::Diverges { memory });
         }
@@ -541,9 +544,17 @@ impl NeuralMemory {
             .map(|memory| WriteReport {
                 surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
                 tokens_written: passed.tokens_written[memory],
-                delta: StateDelta::between(&before[memory].to_host(), &after[memory]),
+                delta: self.delta(&before[memory], &states[memory]),
             })
             .collect())
+    }
+
+    /// What a write changed, where that can be less than everything.
+    fn delta(&self, before: &MemoryState, after: &MemoryState) -> Option<StateDelta> {
+        let update = self.config().update;
+        let is_sparse =
+            update.sparse_gate != SparseGate::None && update.forget_scope == ForgetScope::Written;
+        is_sparse.then(|| StateDelta::between(&before.to_host(), &after.to_host()))
     }
 
     /// Relative errors of the tokens that wait, at the base of their update.

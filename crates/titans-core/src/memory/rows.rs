@@ -123,13 +123,13 @@ fn apply(state: &mut MemoryState, written: Written, tokens: usize) -> WriteRepor
     WriteReport {
         surprise: written.surprise,
         tokens_written: written.tokens_written,
-        delta: StateDelta {
+        delta: Some(StateDelta {
             tensors: Some(changed)
                 .filter(|c| !c.is_empty())
                 .into_iter()
                 .collect(),
             removed: Vec::new(),
-        },
+        }),
     }
 }
 

@@ -99,6 +99,18 @@ impl MemoryState {
         host_floats(self.learned.smoothed_surprise.clone())[0]
     }
 
+    /// Whether every learned number is finite.
+    pub(super) fn is_finite(&self) -> bool {
+        let learned = &self.learned;
+        let momenta = learned.momenta.iter().flatten();
+        let tensors = learned.accumulators.iter().chain(momenta);
+        // Zero times a finite number is zero, and NaN times anything stays NaN.
+        let poison = tensors.map(|tensor| (tensor.clone() * 0.0).sum());
+        let smoothed = (learned.smoothed_surprise.clone() * 0.0).sum();
+        let poison = poison.fold(smoothed, |sum, poison| sum + poison);
+        host_floats(poison).iter().all(|sum| *sum == 0.0)
+    }
+
     pub(super) fn tokens_in_weights(&self) -> u64 {
         self.tokens_seen - self.tokens_pending() as u64
     }
@@ -118,14 +130,6 @@ pub struct HostState {
     pub tokens_seen: u64,
     /// Tokens written so far.
     pub tokens_written: u64,
-}
-
-impl HostState {
-    pub(super) fn is_finite(&self) -> bool {
-        let mut values = self.tensors.iter().flat_map(|tensor| &tensor.values);
-        let mut scalars = self.scalars.values();
-        values.all(|value| value.is_finite()) && scalars.all(|value| value.is_finite())
-    }
 }
 
 /// One tensor of a [`HostState`].
@@ -162,8 +166,9 @@ pub struct WriteReport {
     pub surprise: Vec<f32>,
     /// How many tokens were written, including earlier ones whose update was completed.
     pub tokens_written: usize,
-    /// Where the state changed; its new values are in the state.
-    pub delta: StateDelta,
+    /// Where the state changed; its new values are in the state. `None` where a write may
+    /// change everything: for a memory that writes densely, or decays as a whole.
+    pub delta: Option<StateDelta>,
 }
 
 impl MemoryState {

@@ -84,6 +84,14 @@ pub(crate) fn relative(error: f32, value: f32) -> f32 {
             .max(f32::MIN_POSITIVE)
 }
 
+/// How far a prediction is from a value, `||prediction - value|| / ||value||`, at most 1000:
+/// what the surprise gate compares with its threshold.
+pub fn relative_error(prediction: &[f32], value: &[f32]) -> f32 {
+    let norm = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| x * x).sum::<f32>().sqrt();
+    let mut error = prediction.iter().zip(value).map(|(p, v)| p - v);
+    relative(norm(&mut error), norm(&mut value.iter().copied()))
+}
+
 /// Channel selection, sparse read and gated write.
 ///
 /// Object-safe, so that a memory holds `Arc<dyn MemoryOps>` and a device picks its own.

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use half::f16;
+use titans_core::relative_error;
 
 pub use self::item::ItemId;
 pub(crate) use self::record::{Record, decode, encode};
@@ -21,7 +22,7 @@ pub(crate) use self::record::{Record, decode, encode};
 /// How much is kept beside each memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerConfig {
-    /// Bytes of one user's ledger. Default 1 MiB: some 2700 items of one row at the default
+    /// Bytes of one user's ledger. Default 1 MiB: some 2100 items of one row at the default
     /// widths. 0 keeps none. The oldest items fall out first.
     pub max_bytes: usize,
     /// How many of the nearest items a recall names at most. Default 3.
@@ -228,7 +229,7 @@ impl Ledger {
                 }
             }
             if let Some((_, entry)) = closest {
-                distance += relative_distance(row, &entry.mean_value);
+                distance += relative_error(row, &entry.mean_value);
                 rows += 1;
             }
         }
@@ -285,13 +286,6 @@ fn offer(best: &mut Vec<Neighbour>, entry: &Entry, score: f32, at_most: usize) {
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// `|row - value| / |value|`, the scale of the write gate; at most 1000.
-pub(crate) fn relative_distance(row: &[f32], value: &[f32]) -> f32 {
-    let error: f32 = row.iter().zip(value).map(|(r, v)| (r - v) * (r - v)).sum();
-    let size = dot(value, value).sqrt();
-    (error.sqrt() / size.max(f32::MIN_POSITIVE)).min(1e3)
 }
 
 #[cfg(test)]

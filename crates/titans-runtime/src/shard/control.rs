@@ -103,14 +103,11 @@ impl Shard {
         let mark = Mark::of(&snapshot);
         self.tell_watch(|watch| watch.forget_behind(mark.tokens));
         let mut state = self.lock();
-        let accepted = state.chunker.accepted();
-        state.chunker.restart_at(mark.tokens);
-        state.notes.clear();
+        let accepted = state.restart_at(mark.tokens);
+        // It is durable, and so is what it was learned from.
         state.unsaved.clear();
         state.unsaved_rows.clear();
         (state.visible, state.durable) = (mark, mark);
-        state.rollbacks += 1;
-        state.save_to = 0;
         if state.stopped.as_ref().is_some_and(Stopped::is_failure) {
             state.stopped = None;
         }
@@ -131,12 +128,7 @@ impl Shard {
         let tokens = good.state.tokens_seen;
         let current = self.published.load();
         let mut state = self.lock();
-        let accepted = state.chunker.accepted();
-        state.chunker.restart_at(tokens);
-        state.notes.clear();
-        state.unsaved_rows.retain(|rows| rows.end() <= tokens);
-        state.rollbacks += 1;
-        state.save_to = 0;
+        let accepted = state.restart_at(tokens);
         // What a saver has in hand may be of the memory that is left behind.
         state.saving_holds_to = state.saving_holds_to.min(tokens);
         self.accepted.store(tokens, Ordering::Relaxed);
@@ -184,10 +176,8 @@ impl Shard {
         let mut state = self.lock();
         state.live.add(&nothing);
         state.unsaved.clear();
-        state.unsaved_rows.clear();
-        state.notes.clear();
         state.replaced = None;
-        state.chunker.restart_at(0);
+        state.restart_at(0);
         state.stopped = Some(Stopped::Failed("the user was forgotten".into()));
         drop(state);
         self.changed.notify_all();

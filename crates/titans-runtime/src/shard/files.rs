@@ -34,13 +34,12 @@ impl ShardFiles {
     /// Opens what lies beside the generations of a memory that has read `tokens` tokens and
     /// was rebuilt `history` times. Also returns the ledger and the records of the probes.
     pub(crate) fn open(
-        store: MemoryStore,
+        mut store: MemoryStore,
         config: &LedgerConfig,
         widths: (usize, usize),
         tokens: u64,
         history: u64,
     ) -> Result<(Self, Ledger, Vec<Vec<u8>>), StoreError> {
-        let mut store = store;
         let (log, contents) = store.open_log(LEDGER)?;
         if let Some((path, error)) = &contents.ends_early {
             tracing::info!("{} ends early: {error}", path.display());

@@ -13,6 +13,7 @@ use crate::error::RuntimeError;
 use crate::ledger::{Entry, ItemId, merged, tokens_before};
 use crate::recall;
 use crate::replay::{PlacedRows, Replayed};
+use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
 use crate::watch::Watch;
@@ -68,18 +69,22 @@ impl Shard {
         };
         // What they recall is known once they are learned.
         let position = shard.position(last.tokens.end);
-        engine.hurry(shard, position);
-        shard.wait(position, Watermark::Visible, None)?;
+        engine.reach(shard, position, Watermark::Visible, None)?;
         let keys: Vec<f32> = pieces.iter().flat_map(|piece| piece.keys_f32()).collect();
         let erasure = plan_erasure(engine, &shard.published.load(), &keys)?;
         let about = About::Erases(item);
         let wake = || engine.wake_learner(shard);
-        let (widths, bounds) = (engine.widths(), &engine.bounds);
-        let end = shard.push_in_turn(&turn, &erasure.rows, about, widths, bounds, wake)?;
+        let (key_dim, value_dim) = engine.widths();
+        let erasing = erasure.rows.keys.len() / key_dim;
+        let rows = (
+            Rows::f32(&erasure.rows.keys, erasing, key_dim),
+            Rows::f32(&erasure.rows.values, erasing, value_dim),
+        );
+        let end = shard.push_in_turn(&turn, rows, about, &engine.bounds, wake)?;
         drop(turn);
         Ok(Some(ForgottenItem {
             item,
-            tokens: (keys.len() / widths.0) as u64,
+            tokens: (keys.len() / key_dim) as u64,
             remains: erasure.remains,
             ticket: Ticket::new(engine, lease, end),
             exact_by_rebuild: engine.config.ledger.replay_bytes > 0,
@@ -108,8 +113,7 @@ impl Shard {
         // Nobody hands anything over from here on, so once all is durable, all is known.
         let turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let end = self.accepted();
-        engine.hurry(self, end);
-        self.wait(end, Watermark::Durable, None)?;
+        engine.reach(self, end, Watermark::Durable, None)?;
         let _paused = self.pause_in_turn(turn);
         let current = self.published.load();
         let mut files = self.files();

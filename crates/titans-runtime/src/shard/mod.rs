@@ -36,6 +36,7 @@ use crate::error::RuntimeError;
 use crate::ledger::{Entry, ItemId, Ledger};
 use crate::published::Published;
 use crate::replay::PlacedRows;
+use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::stats::{Footprint, Timer};
 use crate::watch::Watch;
@@ -161,14 +162,17 @@ impl Mark {
 /// Why nothing more is taken.
 #[derive(Clone, Debug)]
 enum Stopped {
+    /// What was taken is still learned and saved.
     Closed,
+    /// Nothing is learned or saved any more: the threads are gone.
+    Ended,
     Failed(Arc<str>),
 }
 
 impl From<&Stopped> for RuntimeError {
     fn from(stopped: &Stopped) -> Self {
         match stopped {
-            Stopped::Closed => Self::Closed,
+            Stopped::Closed | Stopped::Ended => Self::Closed,
             Stopped::Failed(reason) => Self::Failed {
                 reason: Arc::clone(reason),
             },
@@ -312,37 +316,44 @@ impl Shard {
         }
     }
 
-    /// Takes all rows or, unless it may wait for room, none. Calls `wake` whenever a learner
+    /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake` whenever a learner
     /// may have something to do. Returns the position after the last row.
     pub(crate) fn push(
         &self,
-        rows: &TokenRows,
+        rows: (Rows<'_>, Rows<'_>),
         about: About,
-        (key_dim, value_dim): (usize, usize),
         bounds: &Bounds,
         wake: impl Fn(),
     ) -> Result<Position, RuntimeError> {
         let turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.push_in_turn(&turn, rows, about, (key_dim, value_dim), bounds, wake)
+        self.push_in_turn(&turn, rows, about, bounds, wake)
     }
 
     /// [`push`](Self::push) by whoever has the turn.
     fn push_in_turn(
         &self,
         _turn: &MutexGuard<'_, ()>,
-        rows: &TokenRows,
+        (keys, values): (Rows<'_>, Rows<'_>),
         about: About,
-        (key_dim, value_dim): (usize, usize),
         bounds: &Bounds,
         wake: impl Fn(),
     ) -> Result<Position, RuntimeError> {
-        let tokens = rows.keys.len() / key_dim;
+        let tokens = keys.len();
+        // An entry of the ledger is made of numbers; making them needs no lock.
+        let noted = match about {
+            About::Stored(..) => TokenRows::of(keys, values),
+            About::Nothing | About::Erases(_) => TokenRows::default(),
+        };
         let mut state = self.lock();
         let rollbacks = state.rollbacks;
         let (mut start, mut is_noted) = (0, tokens == 0);
         loop {
             if let Some(stopped) = &state.stopped {
-                return Err(stopped.into());
+                let error = stopped.into();
+                // Of an item that was not taken whole, nothing is known.
+                let accepted = state.chunker.accepted();
+                state.notes.retain(|note| note.end() <= accepted);
+                return Err(error);
             }
             let queued = state.chunker.waiting();
             if state.rollbacks != rollbacks {
@@ -358,14 +369,11 @@ impl Shard {
                 });
             }
             if !is_noted {
-                state.note(about, rows, tokens as u64);
+                state.note(about, &noted, tokens as u64);
                 is_noted = true;
             }
             let end = start + offered.min(room);
-            state.chunker.push(
-                &rows.keys[start * key_dim..end * key_dim],
-                &rows.values[start * value_dim..end * value_dim],
-            );
+            state.chunker.push(keys, values, start..end);
             let accepted = state.chunker.accepted();
             self.accepted.store(accepted, Ordering::Relaxed);
             start = end;
@@ -542,6 +550,17 @@ impl Shard {
         self.changed.notify_all();
     }
 
+    /// Lets nobody wait any more for what no thread is left to do.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        (state.learning, state.saving) = (false, false);
+        if !state.stopped.as_ref().is_some_and(Stopped::is_failure) {
+            state.stopped = Some(Stopped::Ended);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Lets everything before `position` be learned and saved without waiting for a whole
     /// chunk or for the policy's pause. `true` when something waits to be saved.
     pub(crate) fn hurry(&self, position: Position) -> bool {
@@ -571,7 +590,7 @@ impl Shard {
             if reached >= position.tokens {
                 return Ok(());
             }
-            if let Some(stopped @ Stopped::Failed(_)) = &state.stopped {
+            if let Some(stopped @ (Stopped::Ended | Stopped::Failed(_))) = &state.stopped {
                 return Err(stopped.into());
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -617,6 +636,18 @@ impl Shard {
 }
 
 impl ShardState {
+    /// Lets the stream go on at `position` after a rollback; what waits is dropped. Returns
+    /// how many tokens had been accepted.
+    fn restart_at(&mut self, position: u64) -> u64 {
+        let accepted = self.chunker.accepted();
+        self.chunker.restart_at(position);
+        self.notes.clear();
+        self.unsaved_rows.retain(|rows| rows.end() <= position);
+        self.rollbacks += 1;
+        self.save_to = 0;
+        accepted
+    }
+
     /// Notes what the ledger has to be told of the next `tokens` tokens.
     fn note(&mut self, about: About, rows: &TokenRows, tokens: u64) {
         let start = self.chunker.accepted();
@@ -666,8 +697,8 @@ impl ShardState {
 
     fn may_learn(&self, bounds: &Bounds) -> bool {
         let unsaved = self.visible.version.saturating_sub(self.durable.version);
-        let failed = self.stopped.as_ref().is_some_and(Stopped::is_failure);
-        !failed
+        let is_over = matches!(&self.stopped, Some(Stopped::Failed(_) | Stopped::Ended));
+        !is_over
             && !self.paused
             && unsaved < bounds.durability.max_unsaved()
             && self.chunker.ready() > 0

@@ -15,12 +15,11 @@ mod verdict;
 
 use std::sync::Arc;
 
-use titans_core::MemoryState;
+use titans_core::{MemoryState, relative_error};
 
 use self::calibration::{Calibration, Outcomes};
 use self::probes::{Probe, Probes};
 use self::verdict::{Comparison, Verdict, is_loop, verdict};
-use crate::ledger::relative_distance;
 use crate::snapshot::Snapshot;
 
 /// How recall is watched.
@@ -146,12 +145,21 @@ pub(crate) struct Watch {
     /// The last known good one, if it is not the published one and may be gone back to.
     good: Option<Arc<Snapshot>>,
     is_dropping: bool,
+    /// Tokens that were learned since the last look.
+    unseen: usize,
+    /// Looks are at least this many tokens apart.
+    pause: usize,
     chunks: u64,
     last_rollback: Option<u64>,
 }
 
 impl Watch {
-    pub(crate) fn new(config: RecallWatch, widths: (usize, usize), seed: u64) -> Self {
+    pub(crate) fn new(
+        config: RecallWatch,
+        widths: (usize, usize),
+        chunk_tokens: usize,
+        seed: u64,
+    ) -> Self {
         Self {
             config,
             widths,
@@ -160,14 +168,30 @@ impl Watch {
             since_good: Vec::new(),
             good: None,
             is_dropping: false,
+            unseen: 0,
+            // A look reads as often as there are probes, so that it costs no more than
+            // learning as many tokens, however small the pieces that are flushed.
+            pause: config.probes.min(chunk_tokens),
             chunks: 0,
             last_rollback: None,
         }
     }
 
-    /// Looks at what a chunk has made of a memory. Also returns what is now known of it.
-    pub(crate) fn look(&mut self, candidate: &Candidate<'_>, ask: &dyn Ask) -> (Outcome, Watched) {
+    /// Looks at what a chunk has made of a memory, if the last look is long enough ago. Also
+    /// returns what is then known of it.
+    pub(crate) fn look(
+        &mut self,
+        candidate: &Candidate<'_>,
+        ask: &dyn Ask,
+    ) -> (Outcome, Option<Watched>) {
         self.chunks += 1;
+        self.unseen += candidate.surprise.len();
+        if self.unseen < self.pause {
+            self.hold(candidate.current);
+            self.take_probes(candidate, ask);
+            return (Outcome::Publish, None);
+        }
+        self.unseen = 0;
         self.ask_before(candidate, ask);
         let hits = self.ask_probes(candidate.state, ask);
         let comparison = self.compare(&hits);
@@ -180,10 +204,7 @@ impl Watch {
                 Outcome::Publish
             }
             Verdict::Wait => {
-                if self.config.on_drop == OnDrop::RollBack {
-                    let current = || Arc::clone(candidate.current);
-                    self.good.get_or_insert_with(current);
-                }
+                self.hold(candidate.current);
                 Outcome::Publish
             }
             Verdict::GoBack if self.config.on_drop == OnDrop::Alert => {
@@ -215,7 +236,7 @@ impl Watch {
             self.take_probes(candidate, ask);
         }
         let calibration = self.outcomes.calibration();
-        (outcome, Watched { score, calibration })
+        (outcome, Some(Watched { score, calibration }))
     }
 
     /// Whether anything was learned under it.
@@ -229,6 +250,7 @@ impl Watch {
         self.since_good.clear();
         self.good = None;
         self.is_dropping = false;
+        self.unseen = 0;
     }
 
     /// Drops everything, after positions have changed.
@@ -244,6 +266,14 @@ impl Watch {
     /// Takes the probes of a log back that are about the first `tokens` tokens.
     pub(crate) fn restore(&mut self, records: &[Vec<u8>], tokens: u64) {
         record::decode(&mut self.probes, records, self.widths, tokens);
+    }
+
+    /// Keeps the last known good snapshot, which is about to be replaced by one of which that
+    /// is not known, if it may be needed again.
+    fn hold(&mut self, current: &Arc<Snapshot>) {
+        if self.config.on_drop == OnDrop::RollBack && self.good.is_none() {
+            self.good = Some(Arc::clone(current));
+        }
     }
 
     /// Asks for pairs of the chunk that are not learned yet.
@@ -273,7 +303,7 @@ impl Watch {
         let width = self.widths.1;
         let rows = recalled.chunks_exact(width).zip(values.chunks_exact(width));
         let outcomes = rows.map(|(recalled, value)| {
-            let right = relative_distance(recalled, value) <= HIT;
+            let right = relative_error(recalled, value) <= HIT;
             self.outcomes.push(strength(recalled), right);
             right
         });
