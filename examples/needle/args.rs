@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Which memory; the error for an unknown one lists those there are.
     #[arg(long, default_value = "sparse")]
     pub(crate) preset: Preset,
-    /// Where to compute: cpu, cuda, cuda:N or wgpu.
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
     /// Tokens between two published snapshots.

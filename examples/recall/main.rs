@@ -18,6 +18,9 @@
 mod stores;
 mod tables;
 
+use std::error::Error;
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// Options of the measurement.
@@ -30,15 +33,27 @@ pub(crate) struct Options {
     /// Seed of keys, values and streams.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Where the memories compute: auto, cpu, cuda, cuda:N or wgpu.
+    #[arg(long, default_value = "cpu")]
+    device: titanmem::Device,
     /// Only the named preset or yardstick; may be repeated.
     #[arg(long)]
     only: Vec<String>,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let options = Options::parse();
-    tables::one_shot(&options)?;
-    tables::everything_is_news(&options)?;
-    tables::needles(&options)?;
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("recall: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    tables::one_shot(options)?;
+    tables::everything_is_news(options)?;
+    tables::needles(options)?;
     Ok(())
 }

@@ -42,7 +42,8 @@ pub(crate) enum Gate {
 /// Relative error over which the gate writes.
 const THRESHOLD: f32 = 0.6;
 
-fn preset(name: &str, config: MemoryConfig, most_pairs: usize) -> Contender {
+fn preset(name: &str, config: MemoryConfig, most_pairs: usize, device: &Device) -> Contender {
+    let device = device.clone();
     let learned = config.parameters();
     let frozen = match config.miras.architecture {
         MemoryArchitecture::SparseChannelMlp(mlp) => mlp.channels * config.key_dim,
@@ -59,15 +60,15 @@ fn preset(name: &str, config: MemoryConfig, most_pairs: usize) -> Contender {
                 Gate::Open => 0.0,
                 Gate::Surprise => THRESHOLD,
             };
-            let memory = NeuralMemory::new(config, &Device::flex()).expect("a valid preset");
+            let memory = NeuralMemory::new(config, &device).expect("a valid preset");
             let state = memory.initial_state();
             Box::new(Titan { memory, state })
         }),
     }
 }
 
-/// Every contender; `full` adds those that take long.
-pub(crate) fn contenders(full: bool) -> Vec<Contender> {
+/// Every contender, memories on `device`; `full` adds those that take long.
+pub(crate) fn contenders(full: bool, device: &Device) -> Vec<Contender> {
     let mut all: Vec<Contender> = Preset::ALL
         .iter()
         .map(|which| {
@@ -77,27 +78,27 @@ pub(crate) fn contenders(full: bool) -> Vec<Contender> {
                 Preset::Article => 1024,
                 _ => 4096,
             };
-            preset(which.name(), which.config(), most_pairs)
+            preset(which.name(), which.config(), most_pairs, device)
         })
         .collect();
 
     let mut slow_sparse = Preset::Sparse.config();
     slow_sparse.miras.learning_algorithm =
         LearningAlgorithm::NormalisedStep(NormalisedStep { step_size: 0.3 });
-    all.push(preset("sparse, step 0.3", slow_sparse, 1 << 16));
+    all.push(preset("sparse, step 0.3", slow_sparse, 1 << 16, device));
     // As many learned parameters as `delta` has.
     let mut small_sparse = Preset::Sparse.config();
     small_sparse.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
         channels: 64,
         active_channels: 8,
     });
-    all.push(preset("sparse, 64 channels", small_sparse, 4096));
+    all.push(preset("sparse, 64 channels", small_sparse, 4096, device));
     if full {
         // As many learned parameters as `sparse` has, with keys as wide as that takes.
         let mut wide_delta = Preset::Delta.config();
         wide_delta.key_dim = 724;
         wide_delta.value_dim = 724;
-        all.push(preset("delta, width 724", wide_delta, 1 << 15));
+        all.push(preset("delta, width 724", wide_delta, 1 << 15, device));
     }
 
     let delta_bytes = Preset::Delta.config().state_bytes();
@@ -138,9 +139,9 @@ struct Titan {
 
 impl Store for Titan {
     fn write(&mut self, keys: &Tensor<2>, values: &Tensor<2>) -> Result<usize, Box<dyn Error>> {
-        let report = self
-            .memory
-            .write(&mut self.state, keys.clone(), values.clone())?;
+        let here = |rows: &Tensor<2>| rows.clone().to_device(&self.memory.device());
+        let (keys, values) = (here(keys), here(values));
+        let report = self.memory.write(&mut self.state, keys, values)?;
         Ok(report.tokens_written)
     }
 
@@ -150,7 +151,8 @@ impl Store for Titan {
         self.memory
             .finish_update(&mut state)
             .expect("an update that stays finite");
-        self.memory.read(&state, queries.clone())
+        let here = queries.clone().to_device(&self.memory.device());
+        self.memory.read(&state, here).to_device(&queries.device())
     }
 
     fn bytes(&self) -> usize {

@@ -29,10 +29,10 @@ fn unit_rows(count: usize, width: usize) -> Tensor<2> {
     rows / norm
 }
 
-fn chosen(options: &Options) -> Vec<Contender> {
-    let mut all = contenders(options.full);
+fn chosen(options: &Options) -> Result<Vec<Contender>, Box<dyn Error>> {
+    let mut all = contenders(options.full, &options.device.open()?);
     all.retain(|c| options.only.is_empty() || options.only.contains(&c.name));
-    all
+    Ok(all)
 }
 
 fn write_all(
@@ -119,7 +119,7 @@ pub(crate) fn one_shot(options: &Options) -> Result<(), Box<dyn Error>> {
         print!("{count:>7}");
     }
     println!("{:>9}{:>9}", "at 50 %", "theory");
-    for contender in chosen(options) {
+    for contender in chosen(options)? {
         print!(
             "{:<26}{:>9}",
             contender.name,
@@ -167,7 +167,7 @@ pub(crate) fn everything_is_news(options: &Options) -> Result<(), Box<dyn Error>
         print!("{length:>9}");
     }
     println!("{:>12}", "0.24 P/ln M");
-    for contender in chosen(options) {
+    for contender in chosen(options)? {
         print!("{:<26}", contender.name);
         for &length in &lengths {
             if length > 2 * contender.most_pairs {
@@ -217,7 +217,7 @@ pub(crate) fn needles(options: &Options) -> Result<(), Box<dyn Error>> {
         print!("{:>20}", format!("{length} gate"));
     }
     println!();
-    for contender in chosen(options) {
+    for contender in chosen(options)? {
         print!("{:<26}", contender.name);
         for &length in &lengths {
             for gate in [Gate::Open, Gate::Surprise] {

@@ -15,6 +15,9 @@ use crate::error::ConfigError;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComputeDevice {
+    /// The best that is compiled in and answers: the first CUDA device, else a wgpu adapter
+    /// that is a card and no software renderer, else the CPU.
+    Auto,
     /// The embedded CPU backend. Always there.
     #[default]
     Cpu,
@@ -30,10 +33,26 @@ impl ComputeDevice {
     /// # Errors
     /// [`ConfigError::NoDevice`] when the backend is not compiled in or finds no hardware.
     pub fn open(self) -> Result<Device, ConfigError> {
-        match self {
-            Self::Cpu => Ok(Device::flex()),
+        match self.resolve() {
+            Self::Auto | Self::Cpu => Ok(Device::flex()),
             Self::Cuda(index) => open_cuda(index),
             Self::Wgpu => open_wgpu(),
+        }
+    }
+}
+
+impl ComputeDevice {
+    /// The device that [`Auto`](Self::Auto) stands for on this machine; every other is itself.
+    pub fn resolve(self) -> Self {
+        if self != Self::Auto {
+            return self;
+        }
+        if open_cuda(0).is_ok() {
+            Self::Cuda(0)
+        } else if open_wgpu().is_ok_and(|device| is_card(&device)) {
+            Self::Wgpu
+        } else {
+            Self::Cpu
         }
     }
 }
@@ -41,6 +60,7 @@ impl ComputeDevice {
 impl fmt::Display for ComputeDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::Wgpu => f.write_str("wgpu"),
@@ -51,14 +71,15 @@ impl fmt::Display for ComputeDevice {
 impl FromStr for ComputeDevice {
     type Err = ConfigError;
 
-    /// Reads `cpu`, `wgpu`, `cuda` or `cuda:N`.
+    /// Reads `auto`, `cpu`, `wgpu`, `cuda` or `cuda:N`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let unknown = || ConfigError::UnknownChoice {
             choice: "device",
             name: text.to_owned(),
-            known: "cpu, cuda, cuda:N, wgpu".to_owned(),
+            known: "auto, cpu, cuda, cuda:N, wgpu".to_owned(),
         };
         match text {
+            "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "wgpu" => Ok(Self::Wgpu),
             "cuda" => Ok(Self::Cuda(0)),
@@ -104,6 +125,18 @@ fn open_wgpu() -> Result<Device, ConfigError> {
     Err(not_compiled_in("wgpu".to_owned(), "wgpu"))
 }
 
+/// A software renderer answers too, slower than the CPU backend.
+#[cfg(feature = "wgpu")]
+fn is_card(device: &Device) -> bool {
+    let identity = device.identity();
+    identity.is_some_and(|identity| identity.physical.is_some())
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn is_card(_device: &Device) -> bool {
+    false
+}
+
 #[cfg(not(all(feature = "cuda", feature = "wgpu")))]
 fn not_compiled_in(device: String, feature: &str) -> ConfigError {
     ConfigError::NoDevice {
@@ -119,12 +152,27 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for device in [
+            ComputeDevice::Auto,
             ComputeDevice::Cpu,
             ComputeDevice::Wgpu,
             ComputeDevice::Cuda(3),
         ] {
             assert_eq!(device.to_string().parse(), Ok(device));
         }
+    }
+
+    #[test]
+    fn auto_stands_for_a_device_that_opens() {
+        let device = ComputeDevice::Auto.resolve();
+        assert_ne!(device, ComputeDevice::Auto);
+        assert!(device.open().is_ok(), "{device}");
+        assert!(ComputeDevice::Auto.open().is_ok());
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+    fn auto_is_the_cpu_where_nothing_else_is_compiled_in() {
+        assert_eq!(ComputeDevice::Auto.resolve(), ComputeDevice::Cpu);
     }
 
     #[test]

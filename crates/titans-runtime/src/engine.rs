@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use titans_core::{ComputeDevice, NeuralMemory};
+use burn::tensor::Device;
+use titans_core::{ComputeDevice, HostOps, MemoryOps, NeuralMemory};
 use titans_store::{ForgetReceipt, MemoryStore, Saved, ShardId, Stamp, StoreError, encode};
 
 use crate::alert::AlertKind;
@@ -66,8 +67,12 @@ impl Engine {
         root: Root,
         key: RootKey,
     ) -> Result<Self, RuntimeError> {
+        let config = RuntimeConfig {
+            device: config.device.resolve(),
+            ..config
+        };
         let device = config.device.open()?;
-        let memory = NeuralMemory::new(config.memory, &device)?;
+        let memory = NeuralMemory::with_ops(config.memory, &device, operations(&device))?;
         describe_metrics();
         let meters = Arc::new(Meters::new());
         Ok(Self {
@@ -310,6 +315,17 @@ impl Engine {
             .alerts
             .raise(shard.id, AlertKind::Failed, reason);
     }
+}
+
+/// The operations that are fastest on a device.
+fn operations(device: &Device) -> Arc<dyn MemoryOps> {
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    if titans_kernels::runs_on(device) {
+        return Arc::new(titans_kernels::CubeOps);
+    }
+    #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+    let _ = device;
+    Arc::new(HostOps)
 }
 
 /// Runs a step so that its panic is an error.

@@ -342,19 +342,14 @@ impl NeuralMemory {
         }
         let given = Tokens::new(keys.clone(), values.clone());
         GatedTokens::resolve(given, 0, 1).check_finite()?;
-        let of_each = |tensor: Tensor<3>| tensor.split(1, 0).into_iter();
         if let Some(rows) = &self.rows {
-            let tokens = of_each(keys).zip(of_each(values));
-            return Ok((states.iter_mut().zip(tokens))
-                .map(|(state, (keys, values))| {
-                    rows.write(state, keys.squeeze_dim(0), values.squeeze_dim(0))
-                })
-                .collect());
+            return Ok(rows.write(states, keys, values));
         }
         if self.in_step(states) {
             return self.write_in_step(states, keys, values);
         }
         let before = states.to_vec();
+        let of_each = |tensor: Tensor<3>| tensor.split(1, 0).into_iter();
         let tokens = of_each(keys).zip(of_each(values)).enumerate();
         let reports: Result<Vec<_>, _> = (states.iter_mut().zip(tokens))
             .map(|(state, (memory, (keys, values)))| {

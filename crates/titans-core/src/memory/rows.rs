@@ -9,7 +9,7 @@ use super::learned::Learned;
 use super::state::{MemoryState, StateRole, WriteReport};
 use super::state_delta::{SparseDelta, StateDelta};
 use crate::miras::{AttentionalBias, MemoryArchitecture};
-use crate::ops::{ActiveChannels, Expansion, MemoryOps, WriteRule};
+use crate::ops::{ActiveChannels, Expansion, MemoryOps, WriteRule, Written};
 
 /// Row operations and what they need of the configuration.
 #[derive(Clone, Debug)]
@@ -65,48 +65,29 @@ impl RowMemory {
     /// rows.
     ///
     /// Keys and values are finite. Weights that are nobody else's are written in place.
+    ///
+    /// # Shapes
+    /// - `keys`: `[memories, tokens, key_dim]`
+    /// - `values`: `[memories, tokens, value_dim]`
     pub(super) fn write(
         &self,
-        state: &mut MemoryState,
-        keys: Tensor<2>,
-        values: Tensor<2>,
-    ) -> WriteReport {
-        let [tokens, _] = keys.dims();
-        let active = self.active_channels(keys);
-        let smoothed = state.smoothed_surprise();
-        let weights = state.learned.accumulators.remove(0).squeeze_dim(0);
-        let [channels, value_dim] = weights.dims();
+        states: &mut [MemoryState],
+        keys: Tensor<3>,
+        values: Tensor<3>,
+    ) -> Vec<WriteReport> {
+        let [memories, tokens, key_dim] = keys.dims();
+        let active = self.active_channels(keys.reshape([memories * tokens, key_dim]));
+        let smoothed: Vec<f32> = states.iter().map(|s| s.smoothed_surprise()).collect();
+        let weights = states
+            .iter_mut()
+            .map(|state| state.learned.accumulators.remove(0).squeeze_dim(0))
+            .collect();
         let written = self
             .ops
-            .write(weights, smoothed, &active, values, &self.rule);
-        let smoothed_surprise = &mut state.learned.smoothed_surprise;
-        *smoothed_surprise =
-            Tensor::from_data([[written.smoothed_surprise]], &smoothed_surprise.device());
-        state
-            .learned
-            .accumulators
-            .push(written.weights.unsqueeze_dim(0));
-        state.tokens_seen += tokens as u64;
-        state.tokens_written += written.tokens_written as u64;
-
-        let changed = SparseDelta {
-            name: state.rules.tensors[0].name.clone(),
-            role: StateRole::Weights,
-            shape: vec![channels, value_dim],
-            width: value_dim,
-            indices: written.touched_rows,
-        };
-        WriteReport {
-            surprise: written.surprise,
-            tokens_written: written.tokens_written,
-            delta: Some(StateDelta {
-                tensors: Some(changed)
-                    .filter(|c| !c.is_empty())
-                    .into_iter()
-                    .collect(),
-                removed: Vec::new(),
-            }),
-        }
+            .write_batch(weights, &smoothed, &active, values, &self.rule);
+        (states.iter_mut().zip(written))
+            .map(|(state, written)| apply(state, written, tokens))
+            .collect()
     }
 
     fn active_channels(&self, keys: Tensor<2>) -> ActiveChannels {
@@ -116,6 +97,39 @@ impl RowMemory {
             return every_row(keys);
         };
         self.ops.activate(keys, expansion, mlp.active_channels)
+    }
+}
+
+/// Puts what was written into its state.
+fn apply(state: &mut MemoryState, written: Written, tokens: usize) -> WriteReport {
+    let [channels, value_dim] = written.weights.dims();
+    let smoothed_surprise = &mut state.learned.smoothed_surprise;
+    *smoothed_surprise =
+        Tensor::from_data([[written.smoothed_surprise]], &smoothed_surprise.device());
+    state
+        .learned
+        .accumulators
+        .push(written.weights.unsqueeze_dim(0));
+    state.tokens_seen += tokens as u64;
+    state.tokens_written += written.tokens_written as u64;
+
+    let changed = SparseDelta {
+        name: state.rules.tensors[0].name.clone(),
+        role: StateRole::Weights,
+        shape: vec![channels, value_dim],
+        width: value_dim,
+        indices: written.touched_rows,
+    };
+    WriteReport {
+        surprise: written.surprise,
+        tokens_written: written.tokens_written,
+        delta: Some(StateDelta {
+            tensors: Some(changed)
+                .filter(|c| !c.is_empty())
+                .into_iter()
+                .collect(),
+            removed: Vec::new(),
+        }),
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Written {
 }
 
 /// The largest `||error|| / ||value||` that is reported, however small the value.
-const LARGEST_RELATIVE_ERROR: f32 = 1e3;
+pub const LARGEST_RELATIVE_ERROR: f32 = 1e3;
 
 /// `||error|| / ||value||` from the norms.
 pub(crate) fn relative(error: f32, value: f32) -> f32 {
@@ -125,4 +125,44 @@ pub trait MemoryOps: Debug + Send + Sync {
         values: Tensor<2>,
         rule: &WriteRule,
     ) -> Written;
+
+    /// Writes to many memories, each as if it were alone, bit for bit.
+    ///
+    /// # Shapes
+    /// - `weights`: `[channels, value_dim]` of each memory
+    /// - `smoothed_surprise`: one of each memory
+    /// - `active`: `[memories * tokens, active]`, the tokens of a memory one after the other
+    /// - `values`: `[memories, tokens, value_dim]`
+    /// - returns: one of each memory
+    ///
+    /// # Panics
+    /// If the numbers of memories differ.
+    fn write_batch(
+        &self,
+        weights: Vec<Tensor<2>>,
+        smoothed_surprise: &[f32],
+        active: &ActiveChannels,
+        values: Tensor<3>,
+        rule: &WriteRule,
+    ) -> Vec<Written> {
+        let [memories, tokens, _] = values.dims();
+        assert_eq!(weights.len(), memories, "weights for each memory");
+        assert_eq!(
+            smoothed_surprise.len(),
+            memories,
+            "surprises of each memory"
+        );
+        (0..memories)
+            .zip(weights)
+            .map(|(memory, weights)| {
+                let start = memory * tokens;
+                let active = ActiveChannels {
+                    indices: active.indices.clone().narrow(0, start, tokens),
+                    features: active.features.clone().narrow(0, start, tokens),
+                };
+                let values = values.clone().narrow(0, memory, 1).squeeze_dim(0);
+                self.write(weights, smoothed_surprise[memory], &active, values, rule)
+            })
+            .collect()
+    }
 }

@@ -1,0 +1,57 @@
+//! What the device can do: products of matrices, and copies.
+
+use std::error::Error;
+use std::time::Instant;
+
+use burn::tensor::{DType, Device, Distribution, Tensor};
+
+/// Prints the ceilings and returns the bytes per second of a copy, read and written.
+pub(crate) fn print(device: &Device, quick: bool) -> Result<f64, Box<dyn Error>> {
+    let side = if quick { 256 } else { 4096 };
+    for dtype in [DType::F32, DType::BF16] {
+        if !device.supports_dtype(dtype) {
+            println!("{dtype:?} product: not on this device");
+            continue;
+        }
+        let matrix: Tensor<2> =
+            Tensor::random([side, side], Distribution::Normal(0.0, 1.0), device);
+        let matrix = matrix.cast(dtype);
+        let seconds = best_seconds(device, quick, || {
+            let _product = matrix.clone().matmul(matrix.clone());
+            Ok(())
+        })?;
+        let operations = 2.0 * (side as f64).powi(3);
+        println!(
+            "{dtype:?} product of {side}^3: {:.2} TFLOP/s",
+            operations / seconds / 1e12
+        );
+    }
+    let numbers = if quick { 1 << 20 } else { 1 << 28 };
+    let tensor: Tensor<1> = Tensor::ones([numbers], device);
+    let seconds = best_seconds(device, quick, || {
+        let _copy = tensor.clone().mul_scalar(1.5);
+        Ok(())
+    })?;
+    let bytes_per_second = 2.0 * (numbers * size_of::<f32>()) as f64 / seconds;
+    println!("copy, read and written: {:.1} GB/s", bytes_per_second / 1e9);
+    Ok(bytes_per_second)
+}
+
+/// The least of a few runs, after one that compiles and warms up.
+pub(crate) fn best_seconds(
+    device: &Device,
+    quick: bool,
+    mut run: impl FnMut() -> Result<(), Box<dyn Error>>,
+) -> Result<f64, Box<dyn Error>> {
+    let runs = if quick { 2 } else { 5 };
+    let mut best = f64::INFINITY;
+    for warm in 0..=runs {
+        let begun = Instant::now();
+        run()?;
+        device.sync()?;
+        if warm > 0 {
+            best = best.min(begun.elapsed().as_secs_f64());
+        }
+    }
+    Ok(best)
+}

@@ -1,0 +1,61 @@
+//! Tokens per second of a sparse memory on a device, beside what the device can do.
+//!
+//! ```text
+//! cargo run --release --features cuda --example bench_device
+//! cargo run --release --features wgpu --example bench_device -- --device wgpu --quick
+//! ```
+//!
+//! First the ceilings: products of matrices and copies on this device, measured here. Then a
+//! row for each number of memories, width and chunk: one batched write of a chunk of each
+//! memory and one read of as many queries, by the operations of this library and by plain
+//! tensor operations. *floor* is the time that the copies' bandwidth allows for the bytes that
+//! no implementation can avoid: the active rows read, written, and read again.
+
+mod ceilings;
+mod measure;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use titanmem::Device;
+
+/// Options of the measurement.
+#[derive(Parser)]
+#[command(about = "Tokens per second of a sparse memory on a device")]
+struct Options {
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu.
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    /// One small size of everything: does it run?
+    #[arg(long)]
+    quick: bool,
+    /// Leave out sizes whose memories take more than this many GiB; their copies during a
+    /// write take three times that.
+    #[arg(long, default_value_t = 8.0, value_name = "GIB")]
+    most_gib: f64,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench_device: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let chosen = options.device.resolve();
+    let device = chosen.open()?;
+    println!("device {chosen}, titanmem {}", env!("CARGO_PKG_VERSION"));
+
+    let copy_bytes_per_second = ceilings::print(&device, options.quick)?;
+    measure::print(
+        &device,
+        copy_bytes_per_second,
+        options.quick,
+        options.most_gib,
+    )
+}

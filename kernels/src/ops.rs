@@ -1,0 +1,204 @@
+//! The operations of a sparse memory on a GPU.
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use titans_core::{
+    ActiveChannels, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, RetentionGate,
+    TensorOps, WriteRule, Written,
+};
+
+use crate::backend::{MOST_CUBES, MOST_VALUE_DIM, SparseKernels, WriteParameters};
+use crate::report::{self, Report};
+
+/// Numbers of the weights that are stacked for one launch: 1 GiB, which a buffer of every
+/// device with that much memory can be.
+const MOST_STACKED: usize = 1 << 28;
+
+/// Operations as kernels, on devices behind CUDA and wgpu.
+///
+/// Where the kernels do not apply, another implementation answers: [`TensorOps`], the
+/// reference, where gradients are recorded, and [`HostOps`] on the CPU, for numbers that
+/// are not f32, and for values wider than 2048.
+///
+/// A write in place needs weights that are nobody else's; of a memory of which somebody
+/// holds a snapshot it makes a copy, on the device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CubeOps;
+
+impl MemoryOps for CubeOps {
+    fn activate(&self, keys: Tensor<2>, expansion: &Expansion, active: usize) -> ActiveChannels {
+        let [tokens, _] = keys.dims();
+        if let Some(ops) = instead(&keys, expansion.tensor().dtype()) {
+            return ops.activate(keys, expansion, active);
+        }
+        if tokens == 0 || active == 0 {
+            return HostOps.activate(keys, expansion, active);
+        }
+        let (indices, features) = <Dispatch as SparseKernels>::activate_channels(
+            keys.into_dispatch(),
+            expansion.tensor().clone().into_dispatch(),
+            active,
+        );
+        ActiveChannels {
+            indices: Tensor::from_dispatch(indices),
+            features: Tensor::from_dispatch(features),
+        }
+    }
+
+    fn read(&self, weights: &Tensor<2>, active: &ActiveChannels) -> Tensor<2> {
+        let [tokens, per_token] = active.features.dims();
+        if let Some(ops) = instead(weights, active.features.dtype()) {
+            return ops.read(weights, active);
+        }
+        if tokens == 0 || per_token == 0 {
+            return HostOps.read(weights, active);
+        }
+        let prediction = <Dispatch as SparseKernels>::read_channels(
+            weights.clone().unsqueeze_dim::<3>(0).into_dispatch(),
+            indices(active).unsqueeze_dim::<3>(0).into_dispatch(),
+            active
+                .features
+                .clone()
+                .unsqueeze_dim::<3>(0)
+                .into_dispatch(),
+        );
+        Tensor::<3>::from_dispatch(prediction).squeeze_dim(0)
+    }
+
+    fn write(
+        &self,
+        weights: Tensor<2>,
+        smoothed_surprise: f32,
+        active: &ActiveChannels,
+        values: Tensor<2>,
+        rule: &WriteRule,
+    ) -> Written {
+        let values = values.unsqueeze_dim(0);
+        self.write_batch(vec![weights], &[smoothed_surprise], active, values, rule)
+            .remove(0)
+    }
+
+    /// One launch for as many memories as 1 GiB of weights holds. More than one are copied
+    /// together and apart again, which costs twice their size in copies on the device.
+    fn write_batch(
+        &self,
+        weights: Vec<Tensor<2>>,
+        smoothed_surprise: &[f32],
+        active: &ActiveChannels,
+        values: Tensor<3>,
+        rule: &WriteRule,
+    ) -> Vec<Written> {
+        let [memories, tokens, value_dim] = values.dims();
+        assert_eq!(weights.len(), memories, "weights for each memory");
+        assert_eq!(
+            smoothed_surprise.len(),
+            memories,
+            "surprises of each memory"
+        );
+        let Some(first) = weights.first() else {
+            return Vec::new();
+        };
+        let [channels, _] = first.dims();
+        let [_, per_token] = active.features.dims();
+        let fits = tokens > 0 && per_token > 0 && value_dim <= MOST_VALUE_DIM;
+        let other = instead(first, values.dtype());
+        if other.is_some() || !fits {
+            let ops = other.unwrap_or(&HostOps);
+            return ops.write_batch(weights, smoothed_surprise, active, values, rule);
+        }
+        let parameters = WriteParameters {
+            step_size: rule.step_size,
+            normalise: rule.normalise,
+            surprise_threshold: rule.surprise_threshold,
+            largest_relative_error: LARGEST_RELATIVE_ERROR,
+            forgetting: match rule.retention_gate {
+                RetentionGate::SurpriseSigmoid(gate) => {
+                    Some([gate.gain, gate.offset, gate.smoothing])
+                }
+                _ => None,
+            },
+        };
+        let stack = (MOST_STACKED / (channels * value_dim)).clamp(1, MOST_CUBES);
+        let indices = indices(active).reshape([memories, tokens, per_token]);
+        let features = active.features.clone();
+        let features = features.reshape([memories, tokens, per_token]);
+
+        // All launches before the first copy to the host, which waits.
+        let mut launched = Vec::new();
+        let mut weights = weights.into_iter();
+        for start in (0..memories).step_by(stack) {
+            let count = stack.min(memories - start);
+            let smoothed = &smoothed_surprise[start..start + count];
+            let (written, report) = <Dispatch as SparseKernels>::write_channels(
+                stacked(weights.by_ref().take(count).collect()).into_dispatch(),
+                Tensor::<1>::from_floats(smoothed, &values.device()).into_dispatch(),
+                indices.clone().narrow(0, start, count).into_dispatch(),
+                features.clone().narrow(0, start, count).into_dispatch(),
+                values.clone().narrow(0, start, count).into_dispatch(),
+                parameters,
+            );
+            let written: Tensor<3> = Tensor::from_dispatch(written);
+            let report: Tensor<2, Int> = Tensor::from_dispatch(report);
+            launched.push((written, report));
+        }
+        let words = report::words(tokens, channels);
+        let mut results = Vec::with_capacity(memories);
+        for (written, report) in launched {
+            let report = host_words(report.into_data());
+            for (weights, report) in apart(written).into_iter().zip(report.chunks_exact(words)) {
+                let report = Report::decode(report, tokens, channels);
+                results.push(Written {
+                    weights,
+                    smoothed_surprise: report.smoothed_surprise,
+                    surprise: report.surprise,
+                    tokens_written: report.tokens_written,
+                    touched_rows: report.touched_rows,
+                });
+            }
+        }
+        results
+    }
+}
+
+/// Whether the kernels of [`CubeOps`] run on a device: a GPU without autodiff.
+pub fn runs_on(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
+}
+
+/// Who computes where the kernels cannot.
+fn instead<const D: usize>(tensor: &Tensor<D>, other: DType) -> Option<&'static dyn MemoryOps> {
+    let device = tensor.device();
+    if device.is_autodiff() {
+        Some(&TensorOps)
+    } else if !runs_on(&device) || tensor.dtype() != DType::F32 || other != DType::F32 {
+        Some(&HostOps)
+    } else {
+        None
+    }
+}
+
+fn indices(active: &ActiveChannels) -> Tensor<2, Int> {
+    active.indices.clone().cast(DType::I32)
+}
+
+/// One memory is not copied: its weights may be written in place.
+fn stacked(mut weights: Vec<Tensor<2>>) -> Tensor<3> {
+    if weights.len() == 1 {
+        return weights.remove(0).unsqueeze_dim(0);
+    }
+    Tensor::stack(weights, 0)
+}
+
+fn apart(written: Tensor<3>) -> Vec<Tensor<2>> {
+    let [memories, _, _] = written.dims();
+    if memories == 1 {
+        return vec![written.squeeze_dim(0)];
+    }
+    let parts = written.split(1, 0).into_iter();
+    parts.map(|part| part.squeeze_dim(0)).collect()
+}
+
+fn host_words(data: TensorData) -> Vec<i32> {
+    data.try_into_vec::<i32>()
+        .expect("the kernel writes words of 32 bits")
+}
