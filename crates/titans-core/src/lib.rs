@@ -73,6 +73,6 @@ pub use miras::{
     RetentionTarget, RowNorm, SparseChannelMlp, SurpriseSigmoid, SwiGluMlp, Wrap,
 };
 pub use ops::{
-    ActiveChannels, Expansion, HostOps, MemoryOps, TensorOps, WriteRule, Written, relative_error,
-    top_k_into,
+    ActiveChannels, DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated, Expansion,
+    HostOps, MemoryOps, TensorOps, WriteRule, Written, relative_error, top_k_into,
 };
