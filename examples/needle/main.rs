@@ -9,7 +9,6 @@ mod report;
 mod run;
 mod score;
 mod text;
-mod words;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,294 @@
+//! Training samples: a short text with facts, and questions at its end.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use rand::RngExt;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::facts::{Fact, ValueKind, ruler_introduction, training_fact};
+use crate::haystack::{Haystack, figures_in_passing};
+use crate::tokens::{FULL_STOP, TokenId, tokenize};
+
+/// What a sample holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleConfig {
+    /// Tokens in all.
+    pub tokens: usize,
+    /// How many facts are stated.
+    pub facts: RangeInclusive<usize>,
+    /// Answer tokens that are asked for, full stops among them; fewer are filled up.
+    pub reads: usize,
+    /// Share of samples with hard negatives: sentences with figures that state no fact.
+    pub hard_negatives: f64,
+}
+
+/// One text with its questions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The text.
+    pub tokens: Vec<TokenId>,
+    /// 1 where a token belongs to the value of a stated fact.
+    pub is_value: Vec<f32>,
+    /// 1 where that is to be learned, 0 among the questions.
+    pub counts: Vec<f32>,
+    /// Tokens after which an answer token is asked for.
+    pub reads: Vec<usize>,
+    /// The answer tokens.
+    pub targets: Vec<TokenId>,
+    /// 1 for an answer token, 0 for one that fills up.
+    pub read_counts: Vec<f32>,
+}
+
+/// Where samples come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    haystacks: Vec<Haystack>,
+    /// For each haystack, its sentences with figures.
+    figures: Vec<Vec<usize>>,
+}
+
+impl Source {
+    /// Samples from these texts.
+    ///
+    /// # Panics
+    /// If there is none, or one has no sentence.
+    pub fn new(haystacks: Vec<Haystack>) -> Self {
+        assert!(
+            !haystacks.is_empty() && haystacks.iter().all(|text| text.sentences() > 0),
+            "a sample needs a text"
+        );
+        let figures = haystacks
+            .iter()
+            .map(Haystack::sentences_with_digits)
+            .collect();
+        Self { haystacks, figures }
+    }
+
+    /// The texts.
+    pub fn haystacks(&self) -> &[Haystack] {
+        &self.haystacks
+    }
+
+    /// Sentences, as (text, number), that training should meet more often.
+    pub fn add_figures(&mut self, sentences: impl IntoIterator<Item = (usize, usize)>) {
+        for (text, sentence) in sentences {
+            // Several times, beside all that have digits.
+            self.figures[text].extend([sentence; 8]);
+        }
+    }
+
+    /// A sample.
+    pub fn sample(&self, config: &SampleConfig, rng: &mut ChaCha8Rng) -> Sample {
+        let facts = distinct_facts(rng.random_range(config.facts.clone()), rng);
+        let mut questions = Questions::default();
+        for fact in facts.choose_multiple_shuffled(rng) {
+            let room = config.tokens / 2;
+            questions.ask(fact, config.reads, room);
+        }
+        let length = config.tokens - questions.tokens.len();
+        let (tokens, is_value) = self.text(&facts, length, config.hard_negatives, rng);
+        questions.behind(tokens, is_value, config.reads)
+    }
+
+    /// A text of exactly `length` tokens with the facts between its sentences.
+    fn text(
+        &self,
+        facts: &[Fact],
+        length: usize,
+        hard_negatives: f64,
+        rng: &mut ChaCha8Rng,
+    ) -> (Vec<TokenId>, Vec<f32>) {
+        let text = rng.random_range(0..self.haystacks.len());
+        let haystack = &self.haystacks[text];
+        let mut parts: Vec<(Vec<TokenId>, Vec<f32>)> = Vec::new();
+        let plain = |tokens: Vec<TokenId>| {
+            let labels = vec![0.0; tokens.len()];
+            (tokens, labels)
+        };
+        for fact in facts {
+            parts.push(stated(fact));
+        }
+        if rng.random_bool(hard_negatives) {
+            for _ in 0..rng.random_range(1..=6) {
+                let real = self.figures[text].choose(rng);
+                parts.push(plain(match real.filter(|_| rng.random_range(0..4) > 0) {
+                    Some(sentence) => haystack.sentence(*sentence).to_vec(),
+                    None => tokenize(&figures_in_passing(rng)),
+                }));
+            }
+        }
+        // Facts that do not fit are not stated, and what is asked of them has no answer: the
+        // configuration leaves room, so this is rare.
+        let mut used: usize = parts.iter().map(|(tokens, _)| tokens.len()).sum();
+        while used > length {
+            used -= parts.pop().map_or(0, |(tokens, _)| tokens.len());
+        }
+        let mut sentence = rng.random_range(0..haystack.sentences());
+        let mut between: Vec<(Vec<TokenId>, Vec<f32>)> = Vec::new();
+        while used < length {
+            let tokens = haystack.sentence(sentence);
+            let tokens = &tokens[..tokens.len().min(length - used)];
+            used += tokens.len();
+            between.push(plain(tokens.to_vec()));
+            sentence += 1;
+        }
+        // The order of the text stays; facts go between.
+        parts.shuffle(rng);
+        for part in parts {
+            let at = rng.random_range(0..=between.len().saturating_sub(1));
+            between.insert(at, part);
+        }
+        between.into_iter().fold(
+            (Vec::with_capacity(length), Vec::with_capacity(length)),
+            |(mut all, mut all_labels), (tokens, labels)| {
+                all.extend(tokens);
+                all_labels.extend(labels);
+                (all, all_labels)
+            },
+        )
+    }
+}
+
+/// Shuffled references, for choosing what is asked.
+trait Shuffled<T> {
+    fn choose_multiple_shuffled<'a>(&'a self, rng: &mut ChaCha8Rng) -> Vec<&'a T>;
+}
+
+impl<T> Shuffled<T> for [T] {
+    fn choose_multiple_shuffled<'a>(&'a self, rng: &mut ChaCha8Rng) -> Vec<&'a T> {
+        let mut all: Vec<&T> = self.iter().collect();
+        all.shuffle(rng);
+        all
+    }
+}
+
+fn distinct_facts(count: usize, rng: &mut ChaCha8Rng) -> Vec<Fact> {
+    let mut keys = HashSet::new();
+    let mut facts = Vec::with_capacity(count);
+    while facts.len() < count {
+        let fact = training_fact(rng);
+        if keys.insert(fact.key.clone()) {
+            facts.push(fact);
+        }
+    }
+    facts
+}
+
+/// The tokens of a statement, and which of them are its value.
+pub fn stated(fact: &Fact) -> (Vec<TokenId>, Vec<f32>) {
+    let before = tokenize(&fact.statement.0);
+    let value = tokenize(&fact.value);
+    let after = tokenize(&fact.statement.1);
+    let labels = [(before.len(), 0.0), (value.len(), 1.0), (after.len(), 0.0)];
+    (
+        [before, value, after].concat(),
+        labels
+            .iter()
+            .flat_map(|(count, label)| vec![*label; *count])
+            .collect(),
+    )
+}
+
+/// RULER's introduction as tokens.
+pub fn introduction(kind: ValueKind) -> Vec<TokenId> {
+    tokenize(&ruler_introduction(kind))
+}
+
+/// The tokens of a question and of its answer with the full stop.
+pub fn asked(fact: &Fact) -> (Vec<TokenId>, Vec<TokenId>) {
+    let mut answer = tokenize(&fact.value);
+    answer.push(FULL_STOP);
+    (tokenize(&fact.question), answer)
+}
+
+#[derive(Default)]
+struct Questions {
+    tokens: Vec<TokenId>,
+    /// Positions among these tokens.
+    reads: Vec<usize>,
+    targets: Vec<TokenId>,
+}
+
+impl Questions {
+    /// Adds a question if its answer still has room.
+    fn ask(&mut self, fact: &Fact, reads: usize, room: usize) {
+        let (question, answer) = asked(fact);
+        let length = self.tokens.len() + question.len() + answer.len();
+        if self.reads.len() + answer.len() > reads || length > room {
+            return;
+        }
+        self.tokens.extend(question);
+        for token in answer {
+            self.reads.push(self.tokens.len() - 1);
+            self.targets.push(token);
+            self.tokens.push(token);
+        }
+    }
+
+    fn behind(self, mut tokens: Vec<TokenId>, mut is_value: Vec<f32>, reads: usize) -> Sample {
+        let start = tokens.len();
+        let mut counts = vec![1.0; start];
+        counts.resize(start + self.tokens.len(), 0.0);
+        is_value.resize(counts.len(), 0.0);
+        tokens.extend(self.tokens);
+        let mut read_counts = vec![1.0; self.reads.len()];
+        read_counts.resize(reads, 0.0);
+        let mut targets = self.targets;
+        targets.resize(reads, FULL_STOP);
+        let mut positions: Vec<usize> = self.reads.iter().map(|at| start + at).collect();
+        positions.resize(reads, tokens.len() - 1);
+        Sample {
+            tokens,
+            is_value,
+            counts,
+            reads: positions,
+            targets,
+            read_counts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn config() -> SampleConfig {
+        SampleConfig {
+            tokens: 400,
+            facts: 1..=5,
+            reads: 40,
+            hard_negatives: 0.5,
+        }
+    }
+
+    #[test]
+    fn a_sample_has_its_length_its_facts_and_their_answers() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let source = Source::new(vec![Haystack::generated(300, &mut rng)]);
+        for _ in 0..50 {
+            let sample = source.sample(&config(), &mut rng);
+            assert_eq!(sample.tokens.len(), 400);
+            assert_eq!((sample.is_value.len(), sample.counts.len()), (400, 400));
+            assert_eq!((sample.reads.len(), sample.targets.len()), (40, 40));
+            assert!(sample.reads.is_sorted());
+            assert!(sample.read_counts[0] == 1.0 && sample.is_value.contains(&1.0));
+            let asked = (0..40).filter(|read| sample.read_counts[*read] == 1.0);
+            for read in asked {
+                // The answer stands behind the question, and was stated as a value.
+                assert_eq!(sample.tokens[sample.reads[read] + 1], sample.targets[read]);
+                assert_eq!(sample.counts[sample.reads[read]], 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn samples_follow_from_the_seed() {
+        let source = Source::new(vec![Haystack::noise()]);
+        let draw = |seed| source.sample(&config(), &mut ChaCha8Rng::seed_from_u64(seed));
+        assert!(draw(3) == draw(3));
+        assert!(draw(3) != draw(4));
+    }
+}
