@@ -29,6 +29,9 @@ pub(crate) fn read(log: &str) -> Vec<Point> {
         .collect()
 }
 
+/// One loss of a point.
+type Loss = fn(&Point) -> f32;
+
 pub(crate) fn svg(points: &[Point]) -> String {
     let last = points.last().map_or(1, |point| point.0).max(1) as f32;
     let x = |step: f32| LEFT + step / last * (WIDTH - LEFT - 20.0);
@@ -53,7 +56,7 @@ pub(crate) fn svg(points: &[Point]) -> String {
             at = y(loss),
         );
     }
-    let curves: [(&str, &str, fn(&Point) -> f32); 2] = [
+    let curves: [(&str, &str, Loss); 2] = [
         ("recall", "#1f77b4", |point| point.1),
         ("write gate", "#d62728", |point| point.2),
     ];

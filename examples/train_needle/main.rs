@@ -24,6 +24,8 @@ use titans_lm::{Haystack, ModelConfig, NeedleModel, Precision, Source, Trainer, 
 
 /// Steps between two checkpoints.
 const SAVE_EVERY: u64 = 100;
+/// Share of random words in the texts among which mistakes are looked for.
+const WORD_DROPOUT: f64 = 0.1;
 /// Sentences of generated text where there are no books.
 const GENERATED: usize = 20_000;
 
@@ -83,8 +85,9 @@ fn train(args: &Args) -> Result<(), String> {
         args.out.join("last.optimizer"),
     );
     let log_file = args.out.join("log.csv");
-    let mut log =
-        String::from("step,recall_loss,gate_loss,tokens_right,written,false_writes,seconds\n");
+    let mut log = String::from(
+        "step,recall_loss,gate_loss,tokens_right,written,false_writes,overlap,seconds\n",
+    );
     let mut points: Vec<curve::Point> = Vec::new();
     let mut trainer = match last.exists() {
         true => {
@@ -121,7 +124,9 @@ fn train(args: &Args) -> Result<(), String> {
         let end = first + stage.steps as u64;
         if trainer.step_number() < end && stage.samples.hard_negatives > 0.0 {
             // The same sentences after a resumption: they follow from the model at its start.
-            let mined = mining::false_writes(&trainer.model(), source.haystacks())?;
+            let mut rng = ChaCha8Rng::seed_from_u64(args.seed + number as u64);
+            let model = trainer.model();
+            let mined = mining::false_writes(&model, source.haystacks(), WORD_DROPOUT, &mut rng)?;
             eprintln!(
                 "train_needle: stage {}: {} sentences are falsely written",
                 number + 1,
@@ -149,12 +154,13 @@ fn train(args: &Args) -> Result<(), String> {
             let step = trainer.step_number();
             let _ = writeln!(
                 log,
-                "{step},{:.5},{:.5},{:.4},{:.4},{:.6},{seconds:.3}",
+                "{step},{:.5},{:.5},{:.4},{:.4},{:.6},{:.4},{seconds:.3}",
                 report.recall_loss,
                 report.gate_loss,
                 report.tokens_right,
                 report.written,
-                report.false_writes
+                report.false_writes,
+                report.overlap
             );
             points.push((step, report.recall_loss, report.gate_loss));
             progress.set_position(step);

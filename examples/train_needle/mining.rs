@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use rand_chacha::ChaCha8Rng;
 use titanmem::titans_core::Reads;
-use titans_lm::{Haystack, NeedleModel, TokenId};
+use titans_lm::{Haystack, NeedleModel, with_random_words};
 
 /// Tokens read at once.
 const PIECE: usize = 4096;
@@ -16,6 +17,8 @@ const PIECE: usize = 4096;
 pub(crate) fn false_writes(
     model: &NeedleModel,
     haystacks: &[Haystack],
+    word_dropout: f64,
+    rng: &mut ChaCha8Rng,
 ) -> Result<Vec<(usize, usize)>, String> {
     let mut found = BTreeSet::new();
     if !model.config().wiring.has_memory() {
@@ -25,9 +28,9 @@ pub(crate) fn false_writes(
         let mut state = model.initial_state(1);
         let mut start = 0;
         for piece in haystack.tokens().chunks(PIECE) {
-            let piece: &[TokenId] = piece;
+            let piece = with_random_words(piece.to_vec(), word_dropout, rng);
             let output = model
-                .forward(&[piece], &mut state, &Reads::Nothing, None)
+                .forward(&[&piece], &mut state, &Reads::Nothing, None)
                 .map_err(|error| error.to_string())?;
             let mut at = start;
             for gates in output.gates {

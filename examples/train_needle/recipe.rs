@@ -38,6 +38,8 @@ impl Recipe {
                 facts: 1..=facts,
                 reads: 48,
                 hard_negatives: negatives,
+                word_dropout: 0.2,
+                same_subject: 0.15,
             },
             learning_rate: rates.0,
             last_learning_rate: rates.1,
@@ -46,9 +48,13 @@ impl Recipe {
             Self::Smoke => vec![stage(20, 4, 256, 3, 0.5, (3e-3, 1e-3))],
             Self::Finetune => vec![stage(150, 4, long, long / 96, 0.7, (1e-3, 1e-4))],
             Self::Cpu => vec![
-                stage(300, 8, 256, 3, 0.0, (5e-3, 3e-3)),
-                stage(700, 8, long, 8, 0.6, (3e-3, 1e-3)),
-                stage(500, 8, long, 10, 0.8, (1e-3, 1e-4)),
+                stage(150, 8, 256, 3, 0.0, (5e-3, 5e-3)),
+                stage(150, 8, long, 8, 0.7, (5e-3, 5e-3)),
+                stage(200, 8, long, 8, 0.8, (5e-3, 4e-3)),
+                stage(200, 8, long, 12, 0.8, (4e-3, 3e-3)),
+                stage(200, 4, 2 * long, 32, 0.8, (3e-3, 2e-3)),
+                stage(200, 4, 2 * long, 32, 0.9, (2e-3, 1e-3)),
+                stage(200, 4, 2 * long, 32, 0.9, (1e-3, 1e-4)),
             ],
         }
     }

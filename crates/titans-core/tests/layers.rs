@@ -634,7 +634,7 @@ fn wrong_sizes_are_named() {
         };
         change(&mut config);
         let built = TitansLayer::new(config, &mut Initial::new(0, &Device::flex()));
-        built.err().expect("refused")
+        built.expect_err("refused")
     };
     assert_eq!(
         refuse(&|config| config.window = 0).to_string(),

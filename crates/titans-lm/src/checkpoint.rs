@@ -340,7 +340,10 @@ impl ModuleMapper for NameIds {
         for byte in self.path.join(".").bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        Param::initialized(ParamId::from(hash), param.val().inner().autodiff().require_grad())
+        Param::initialized(
+            ParamId::from(hash),
+            param.val().inner().autodiff().require_grad(),
+        )
     }
 }
 

@@ -102,8 +102,7 @@ pub fn templated(template: &Template, key: String, rng: &mut ChaCha8Rng) -> Fact
 }
 
 /// Any fact that training may show: half of them RULER's, half of the seen templates.
-pub fn training_fact(rng: &mut ChaCha8Rng) -> Fact {
-    let key = key(Words::Training, rng);
+pub fn training_fact(key: String, rng: &mut ChaCha8Rng) -> Fact {
     match rng.random_range(0..8) {
         0..3 => ruler(ValueKind::Number, key, value(ValueKind::Number, rng)),
         3 => ruler(ValueKind::Uuid, key, value(ValueKind::Uuid, rng)),
@@ -243,7 +242,10 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         for index in 0..200 {
             let fact = match index % 2 {
-                0 => training_fact(&mut rng),
+                0 => {
+                    let key = key(Words::Training, &mut rng);
+                    training_fact(key, &mut rng)
+                }
                 _ => {
                     let key = key(Words::All, &mut rng);
                     unseen_fact(index, key, &mut rng)

@@ -22,6 +22,11 @@ const KERNEL: usize = 8;
 /// By how many places a code is turned for each token back.
 const TURN: usize = 11;
 
+/// What the table's salience and openness are multiplied by. Adam moves every number by
+/// about its learning rate a step: unscaled, a word that begins as a subject would take a
+/// thousand steps to become wording.
+const LOGIT_GAIN: f32 = 8.0;
+
 /// Where each part of a row begins.
 pub(crate) const SUBJECT_AT: usize = 0;
 pub(crate) const LOCAL_AT: usize = SUBJECT_AT + CODE;
@@ -36,9 +41,9 @@ pub const WIDTH: usize = ANSWER_AT + VALUE;
 /// Rows of the layer, from tokens.
 ///
 /// ```text
-/// subject_t = l2(sum over the sentence of sigmoid(salience) * code)       what it is about
+/// subject_t = l2(sum over the sentence of sigmoid(8 salience) * code)     what it is about
 /// local_t   = product over the last 6 tokens of (1 - o + o * turned sign code) / 8,
-///             o = sigmoid(openness)                                       where in a value
+///             o = sigmoid(8 openness)                                     where in a value
 /// context_t = silu(convolution of 8 types)                                wording nearby
 /// gist_t    = mean type over the sentence                                 wording so far
 /// ```
@@ -130,8 +135,8 @@ impl FrontEnd {
         };
         let learned = of_tokens(self.table.val());
         let types = learned.clone().narrow(2, 0, TYPE);
-        let salience = sigmoid(learned.clone().narrow(2, TYPE, 1));
-        let openness = sigmoid(learned.narrow(2, TYPE + 1, 1));
+        let salience = sigmoid(learned.clone().narrow(2, TYPE, 1) * LOGIT_GAIN);
+        let openness = sigmoid(learned.narrow(2, TYPE + 1, 1) * LOGIT_GAIN);
 
         let starts = self.starts(texts, state, &device);
         let ones: Tensor<3> = Tensor::ones([batch, tokens, 1], &device);
@@ -246,7 +251,7 @@ fn initial_table(counts: &[u64], initial: &mut Initial) -> Tensor<2> {
             true => CERTAIN,
             false => -CERTAIN,
         };
-        rows.extend([salience as f32, openness as f32]);
+        rows.extend([salience, openness].map(|logit| logit as f32 / LOGIT_GAIN));
     }
     Tensor::from_data(
         TensorData::new(rows, [VOCABULARY, TYPE + 2]),

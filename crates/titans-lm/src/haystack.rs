@@ -4,6 +4,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::facts::{ValueKind, made_up, value};
 use crate::tokens::{TokenId, ends_sentence, tokenize};
 use crate::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
@@ -121,8 +122,9 @@ fn generated_sentence(rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// Sentences that look a little like facts and are none: strings of figures in ordinary
-/// company, where a real text has page numbers, years, sums and lists.
+/// Sentences that look a little like facts and are none: figures, codes and marks in
+/// ordinary company, where a real text has page numbers, years, sums, lists, tables,
+/// compounds and the remains of markup.
 pub fn figures_in_passing(rng: &mut ChaCha8Rng) -> String {
     const BEFORE: [&str; 16] = [
         "In the year",
@@ -156,7 +158,7 @@ pub fn figures_in_passing(rng: &mut ChaCha8Rng) -> String {
     let number: String = (0..digits)
         .map(|_| char::from(b'0' + rng.random_range(0..10)))
         .collect();
-    let number = match rng.random_range(0..6) {
+    let what = match rng.random_range(0..14) {
         0 => format!("{number},{:03}", rng.random_range(0..1000)),
         1 => format!("{number}-{}", rng.random_range(0..100)),
         2 => format!(
@@ -165,14 +167,42 @@ pub fn figures_in_passing(rng: &mut ChaCha8Rng) -> String {
             rng.random_range(0..100)
         ),
         3 => format!("{number}th"),
+        4 => markup(rng),
+        5 => format!("{}--{}", made_up(rng), made_up(rng)),
+        6 => format!("{}-{}-{}", made_up(rng), made_up(rng), made_up(rng)),
+        7 => format!("| +{} | {number} |", "-".repeat(rng.random_range(3..40))),
+        8 => format!("({number}) [{}]", rng.random_range(1..200)),
+        9 => value(ValueKind::Code, rng),
         _ => number,
     };
     let (before, after) = (BEFORE.choose(rng), AFTER.choose(rng));
     format!(
-        "{} {number} {}.",
+        "{} {what} {}.",
         before.expect("words"),
         after.expect("words")
     )
+}
+
+/// An element with attributes, an address or a file name.
+fn markup(rng: &mut ChaCha8Rng) -> String {
+    const TAGS: [&str; 6] = ["a", "span", "td", "h2", "img", "div"];
+    const ATTRIBUTES: [&str; 6] = ["id", "href", "name", "class", "src", "title"];
+    let (tag, number) = (TAGS.choose(rng).expect("tags"), rng.random_range(1..2000));
+    let (one, other) = (ATTRIBUTES.choose(rng), ATTRIBUTES.choose(rng));
+    let (one, other) = (one.expect("attributes"), other.expect("attributes"));
+    let name = made_up(rng);
+    match rng.random_range(0..4) {
+        0 => format!(
+            "http://www.{name}{number}.org/{}-{number}.html",
+            made_up(rng)
+        ),
+        1 => format!("{name}-{number}.txt"),
+        2 => format!("<{tag} {one}=\"{name}{number}\">"),
+        _ => format!(
+            "<{tag} {one}=\"#{name}-{number}\" {other}=\"{}-{number}\">{number}</{tag}>",
+            made_up(rng)
+        ),
+    }
 }
 
 #[cfg(test)]

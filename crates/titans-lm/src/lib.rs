@@ -29,7 +29,7 @@ pub use facts::{
 pub use frontend::{FrontEnd, FrontEndState, WIDTH};
 pub use haystack::{Haystack, figures_in_passing};
 pub use model::{ModelConfig, ModelOutput, ModelState, NeedleModel};
-pub use sample::{Sample, SampleConfig, Source, asked, introduction, stated};
+pub use sample::{Sample, SampleConfig, Source, asked, introduction, stated, with_random_words};
 pub use templates::{SEEN, Template, UNSEEN};
 pub use tokens::{
     FULL_STOP, Lexicon, TokenId, VOCABULARY, ends_sentence, is_character_of_a_code, is_word,

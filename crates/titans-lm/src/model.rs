@@ -137,6 +137,42 @@ impl NeedleModel {
         &self.config
     }
 
+    /// The same model with a write gate that is always open, or always closed: controls.
+    #[must_use]
+    pub fn with_forced_gate(mut self, open: bool) -> Self {
+        let block = self.layer.block_mut();
+        if let Some(gate) = block.and_then(|block| block.write_gate_mut()) {
+            gate.force(open);
+        }
+        self
+    }
+
+    /// The same model, whose key projections do not learn: each key stays made of subject
+    /// and local code alone. Free, they learn within some hundred steps to mix in wording,
+    /// which recalls ten facts as well and a hundred worse.
+    #[must_use]
+    pub(crate) fn with_frozen_keys(mut self) -> Self {
+        let block = self.layer.block_mut();
+        if let Some(winners) = block.and_then(|block| block.winners_mut()) {
+            *winners = winners.clone().no_grad();
+        }
+        self
+    }
+
+    /// Subjects at the tokens that were read, `[batch * reads, CODE]`, rows of length one.
+    pub(crate) fn subjects(&self, output: &ModelOutput) -> Tensor<2> {
+        let [batch, reads, _] = output.rows.dims();
+        let subjects = output.rows.clone().narrow(2, SUBJECT_AT, CODE);
+        let subjects = subjects.reshape([batch * reads, CODE]);
+        let energy = (subjects.clone() * subjects.clone()).sum_dim(1);
+        subjects / (energy + 1e-4).sqrt()
+    }
+
+    /// The front end.
+    pub fn front(&self) -> &FrontEnd {
+        &self.front
+    }
+
     /// The layer.
     pub fn layer(&self) -> &TitansLayer {
         &self.layer

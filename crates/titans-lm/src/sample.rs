@@ -7,9 +7,9 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::facts::{Fact, ValueKind, ruler_introduction, training_fact};
+use crate::facts::{Fact, ValueKind, Words, key, ruler_introduction, training_fact};
 use crate::haystack::{Haystack, figures_in_passing};
-use crate::tokens::{FULL_STOP, TokenId, tokenize};
+use crate::tokens::{FULL_STOP, TokenId, is_word, random_word, tokenize};
 
 /// What a sample holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,12 @@ pub struct SampleConfig {
     pub reads: usize,
     /// Share of samples with hard negatives: sentences with figures that state no fact.
     pub hard_negatives: f64,
+    /// Share of the words of the text that are replaced by random ones. A text holds words
+    /// that training never saw, and so do facts: without this the gate learns that a word
+    /// without history is a value.
+    pub word_dropout: f64,
+    /// Share of facts that are about the subject of the one before.
+    pub same_subject: f64,
 }
 
 /// One text with its questions.
@@ -39,6 +45,8 @@ pub struct Sample {
     pub targets: Vec<TokenId>,
     /// 1 for an answer token, 0 for one that fills up.
     pub read_counts: Vec<f32>,
+    /// 1 for the first token of each answer.
+    pub first_reads: Vec<f32>,
 }
 
 /// Where samples come from.
@@ -81,14 +89,18 @@ impl Source {
 
     /// A sample.
     pub fn sample(&self, config: &SampleConfig, rng: &mut ChaCha8Rng) -> Sample {
-        let facts = distinct_facts(rng.random_range(config.facts.clone()), rng);
+        let facts = distinct_facts(
+            rng.random_range(config.facts.clone()),
+            config.same_subject,
+            rng,
+        );
         let mut questions = Questions::default();
         for fact in facts.choose_multiple_shuffled(rng) {
             let room = config.tokens / 2;
             questions.ask(fact, config.reads, room);
         }
         let length = config.tokens - questions.tokens.len();
-        let (tokens, is_value) = self.text(&facts, length, config.hard_negatives, rng);
+        let (tokens, is_value) = self.text(&facts, length, config, rng);
         questions.behind(tokens, is_value, config.reads)
     }
 
@@ -97,26 +109,27 @@ impl Source {
         &self,
         facts: &[Fact],
         length: usize,
-        hard_negatives: f64,
+        config: &SampleConfig,
         rng: &mut ChaCha8Rng,
     ) -> (Vec<TokenId>, Vec<f32>) {
         let text = rng.random_range(0..self.haystacks.len());
         let haystack = &self.haystacks[text];
         let mut parts: Vec<(Vec<TokenId>, Vec<f32>)> = Vec::new();
-        let plain = |tokens: Vec<TokenId>| {
+        let plain = |tokens: Vec<TokenId>, rng: &mut ChaCha8Rng| {
             let labels = vec![0.0; tokens.len()];
-            (tokens, labels)
+            (with_random_words(tokens, config.word_dropout, rng), labels)
         };
         for fact in facts {
             parts.push(stated(fact));
         }
-        if rng.random_bool(hard_negatives) {
+        if rng.random_bool(config.hard_negatives) {
             for _ in 0..rng.random_range(1..=6) {
                 let real = self.figures[text].choose(rng);
-                parts.push(plain(match real.filter(|_| rng.random_range(0..4) > 0) {
+                let tokens = match real.filter(|_| rng.random_range(0..4) > 0) {
                     Some(sentence) => haystack.sentence(*sentence).to_vec(),
                     None => tokenize(&figures_in_passing(rng)),
-                }));
+                };
+                parts.push(plain(tokens, rng));
             }
         }
         // Facts that do not fit are not stated, and what is asked of them has no answer: the
@@ -131,7 +144,7 @@ impl Source {
             let tokens = haystack.sentence(sentence);
             let tokens = &tokens[..tokens.len().min(length - used)];
             used += tokens.len();
-            between.push(plain(tokens.to_vec()));
+            between.push(plain(tokens.to_vec(), rng));
             sentence += 1;
         }
         // The order of the text stays; facts go between.
@@ -164,12 +177,39 @@ impl<T> Shuffled<T> for [T] {
     }
 }
 
-fn distinct_facts(count: usize, rng: &mut ChaCha8Rng) -> Vec<Fact> {
-    let mut keys = HashSet::new();
-    let mut facts = Vec::with_capacity(count);
+/// A text in which some words are random ones, and some commas are dashes as old books set
+/// them.
+pub fn with_random_words(
+    mut tokens: Vec<TokenId>,
+    share: f64,
+    rng: &mut ChaCha8Rng,
+) -> Vec<TokenId> {
+    const COMMA: TokenId = ',' as TokenId;
+    const HYPHEN: TokenId = '-' as TokenId;
+    for at in 0..tokens.len() {
+        if is_word(tokens[at]) && rng.random_bool(share) {
+            tokens[at] = random_word(rng);
+        } else if tokens[at] == COMMA && rng.random_bool(share / 2.0) {
+            tokens[at] = HYPHEN;
+            if at > 0 && rng.random_bool(0.5) {
+                tokens[at - 1] = HYPHEN;
+            }
+        }
+    }
+    tokens
+}
+
+/// Facts of which no two have the same question.
+fn distinct_facts(count: usize, same_subject: f64, rng: &mut ChaCha8Rng) -> Vec<Fact> {
+    let mut questions = HashSet::new();
+    let mut facts: Vec<Fact> = Vec::with_capacity(count);
     while facts.len() < count {
-        let fact = training_fact(rng);
-        if keys.insert(fact.key.clone()) {
+        let subject = match facts.last() {
+            Some(last) if rng.random_bool(same_subject) => last.key.clone(),
+            _ => key(Words::Training, rng),
+        };
+        let fact = training_fact(subject, rng);
+        if questions.insert(fact.question.clone()) {
             facts.push(fact);
         }
     }
@@ -208,6 +248,7 @@ struct Questions {
     tokens: Vec<TokenId>,
     /// Positions among these tokens.
     reads: Vec<usize>,
+    first_reads: Vec<f32>,
     targets: Vec<TokenId>,
 }
 
@@ -220,7 +261,8 @@ impl Questions {
             return;
         }
         self.tokens.extend(question);
-        for token in answer {
+        for (index, token) in answer.into_iter().enumerate() {
+            self.first_reads.push(if index == 0 { 1.0 } else { 0.0 });
             self.reads.push(self.tokens.len() - 1);
             self.targets.push(token);
             self.tokens.push(token);
@@ -235,6 +277,8 @@ impl Questions {
         tokens.extend(self.tokens);
         let mut read_counts = vec![1.0; self.reads.len()];
         read_counts.resize(reads, 0.0);
+        let mut first_reads = self.first_reads;
+        first_reads.resize(reads, 0.0);
         let mut targets = self.targets;
         targets.resize(reads, FULL_STOP);
         let mut positions: Vec<usize> = self.reads.iter().map(|at| start + at).collect();
@@ -246,6 +290,7 @@ impl Questions {
             reads: positions,
             targets,
             read_counts,
+            first_reads,
         }
     }
 }
@@ -261,6 +306,8 @@ mod tests {
             facts: 1..=5,
             reads: 40,
             hard_negatives: 0.5,
+            word_dropout: 0.2,
+            same_subject: 0.3,
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
 /// A token by its number.
 pub type TokenId = u32;
 
@@ -26,6 +29,11 @@ pub fn is_character_of_a_code(token: TokenId) -> bool {
 /// Whether a token is a word, not a single character.
 pub fn is_word(token: TokenId) -> bool {
     token >= CHARACTERS
+}
+
+/// The number of some word.
+pub(crate) fn random_word(rng: &mut ChaCha8Rng) -> TokenId {
+    rng.random_range(CHARACTERS..VOCABULARY as TokenId)
 }
 
 /// The tokens of a text.

@@ -16,10 +16,13 @@ use titans_core::{GateNoise, InputError, Reads};
 use crate::checkpoint::with_named_ids;
 use crate::model::NeedleModel;
 use crate::sample::{Sample, SampleConfig, Source};
-use crate::tokens::{TokenId, VOCABULARY, is_word};
+use crate::tokens::{TokenId, VOCABULARY, is_word, random_word};
 
 /// Random words among the candidates of a training step.
 const DISTRACTORS: usize = 1500;
+
+/// Weight of the overlap of subjects in the loss.
+const OVERLAP_WEIGHT: f32 = 10.0;
 
 /// A stretch of training with samples of one shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +52,8 @@ pub struct StepReport {
     pub written: f32,
     /// Tokens written that belong to no value, over all tokens.
     pub false_writes: f32,
+    /// Mean squared cosine between the subjects of different facts.
+    pub overlap: f32,
 }
 
 /// Model and optimiser, between two steps.
@@ -67,7 +72,7 @@ impl Trainer {
             .with_epsilon(1e-8)
             .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)));
         Self {
-            model: with_named_ids(model).train(),
+            model: with_named_ids(model).train().with_frozen_keys(),
             optimizer: adam.init(),
             seed,
             step: 0,
@@ -170,11 +175,36 @@ fn loss(
         recall_loss: recall.clone().inner().into_scalar::<f32>(),
         ..StepReport::default()
     };
+    let subjects = model.subjects(&output);
+    let overlap = overlap(subjects, samples, &device);
+    report.overlap = overlap.clone().inner().into_scalar::<f32>();
+    let recall = recall + overlap * OVERLAP_WEIGHT;
     if output.gates.is_empty() {
         return Ok((recall, report));
     }
     let gate = gate_loss(&output.gates, samples, &device, &mut report);
     Ok((recall + gate, report))
+}
+
+/// Mean squared cosine between the subjects of different questions of a batch: what
+/// subjects share tells no fact from another, and only makes writes overwrite each other.
+fn overlap(subjects: Tensor<2>, samples: &[Sample], device: &Device) -> Tensor<1> {
+    let [count, _] = subjects.dims();
+    let firsts: Vec<f32> = samples.iter().flat_map(|s| s.first_reads.clone()).collect();
+    let pairs: Vec<f32> = (0..count * count)
+        .map(|at| {
+            let (row, column) = (at / count, at % count);
+            if row == column {
+                0.0
+            } else {
+                firsts[row] * firsts[column]
+            }
+        })
+        .collect();
+    let among = pairs.iter().sum::<f32>().max(1.0);
+    let pairs = Tensor::<2>::from_data(TensorData::new(pairs, [count, count]), device);
+    let cosines = subjects.clone().matmul(subjects.transpose());
+    (cosines.clone() * cosines * pairs).sum() / among
 }
 
 /// Binary cross entropy of the gate, over the text and not the questions, per value token:
@@ -220,6 +250,6 @@ fn candidates(samples: &[Sample], rng: &mut ChaCha8Rng) -> Vec<TokenId> {
             .iter()
             .flat_map(|sample| sample.targets.iter().copied()),
     );
-    all.extend((0..DISTRACTORS).map(|_| rng.random_range(256..VOCABULARY as TokenId)));
+    all.extend((0..DISTRACTORS).map(|_| random_word(rng)));
     all.into_iter().collect()
 }

@@ -178,6 +178,11 @@ impl NeuralMemoryBlock {
         self.output = Param::from_tensor(output);
     }
 
+    /// The write gate, if there is one.
+    pub fn write_gate_mut(&mut self) -> Option<&mut WriteGate> {
+        self.write_gate.as_mut()
+    }
+
     /// The winner keys, if that is what the configuration has.
     pub fn winners_mut(&mut self) -> Option<&mut WinnerKeys> {
         self.winners.as_mut()

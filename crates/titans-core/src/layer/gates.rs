@@ -133,6 +133,13 @@ impl WriteGate {
         }
     }
 
+    /// A gate that lets everything through, or nothing: the controls of an experiment.
+    pub fn force(&mut self, open: bool) {
+        let bias = if open { 1e6 } else { -1e6 };
+        let device = self.bias.val().device();
+        self.bias = Param::from_tensor(Tensor::full([1], bias, &device));
+    }
+
     /// # Shapes
     /// - `rows`: `[batch, tokens, dim]`
     pub fn forward(&self, rows: Tensor<3>, noise: Option<&mut GateNoise>) -> WriteGates {
