@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use titans_lm::{
-    Fact, Haystack, TokenId, UNSEEN, ValueKind, Words, introduction, key, ruler, stated,
+    FULL_STOP, Fact, Haystack, TokenId, UNSEEN, ValueKind, Words, introduction, key, ruler, stated,
     unseen_fact, value,
 };
 
@@ -106,7 +106,12 @@ impl<'a> Text<'a> {
                 self.next_sentence += 1;
                 // Room is left for the facts that are still to come.
                 let room = left - to_come;
-                plain(sentence[..sentence.len().min(room)].to_vec())
+                let mut tokens = sentence[..sentence.len().min(room)].to_vec();
+                // Facts stand between sentences, so one that is cut short ends all the same.
+                if let (true, Some(last)) = (tokens.len() < sentence.len(), tokens.last_mut()) {
+                    *last = FULL_STOP;
+                }
+                plain(tokens)
             }
         };
         self.tokens_given += part.0.len();

@@ -86,7 +86,7 @@ fn train(args: &Args) -> Result<(), String> {
     );
     let log_file = args.out.join("log.csv");
     let mut log = String::from(
-        "step,recall_loss,gate_loss,tokens_right,written,false_writes,overlap,seconds\n",
+        "step,recall_loss,gate_loss,tokens_right,written,false_writes,overlap,apart,seconds\n",
     );
     let mut points: Vec<curve::Point> = Vec::new();
     let mut trainer = match last.exists() {
@@ -154,13 +154,14 @@ fn train(args: &Args) -> Result<(), String> {
             let step = trainer.step_number();
             let _ = writeln!(
                 log,
-                "{step},{:.5},{:.5},{:.4},{:.4},{:.6},{:.4},{seconds:.3}",
+                "{step},{:.5},{:.5},{:.4},{:.4},{:.6},{:.4},{:.4},{seconds:.3}",
                 report.recall_loss,
                 report.gate_loss,
                 report.tokens_right,
                 report.written,
                 report.false_writes,
-                report.overlap
+                report.overlap,
+                report.apart
             );
             points.push((step, report.recall_loss, report.gate_loss));
             progress.set_position(step);

@@ -106,8 +106,13 @@ pub fn training_fact(key: String, rng: &mut ChaCha8Rng) -> Fact {
     match rng.random_range(0..8) {
         0..3 => ruler(ValueKind::Number, key, value(ValueKind::Number, rng)),
         3 => ruler(ValueKind::Uuid, key, value(ValueKind::Uuid, rng)),
-        _ => templated(SEEN.choose(rng).expect("templates"), key, rng),
+        _ => templated_fact(key, rng),
     }
+}
+
+/// Any fact of the seen templates.
+pub fn templated_fact(key: String, rng: &mut ChaCha8Rng) -> Fact {
+    templated(SEEN.choose(rng).expect("templates"), key, rng)
 }
 
 /// A fact of the templates that training never shows.

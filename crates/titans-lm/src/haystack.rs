@@ -9,7 +9,7 @@ use crate::tokens::{TokenId, ends_sentence, tokenize};
 use crate::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
 /// A text without full stops is cut into pieces of so many tokens.
-const LONGEST_SENTENCE: usize = 96;
+const LONGEST_SENTENCE: usize = 512;
 
 /// RULER's noise (arXiv:2404.06654), one block.
 const NOISE: &str = "The grass is green. The sky is blue. The sun is yellow. Here we go. \
@@ -227,9 +227,9 @@ mod tests {
 
     #[test]
     fn a_text_without_full_stops_is_cut() {
-        let haystack = Haystack::of_text(&"word ".repeat(200));
+        let haystack = Haystack::of_text(&"word ".repeat(1200));
         assert_eq!(haystack.sentences(), 3);
-        assert_eq!(haystack.sentence(2).len(), 200 - 2 * LONGEST_SENTENCE);
+        assert_eq!(haystack.sentence(2).len(), 1200 - 2 * LONGEST_SENTENCE);
     }
 
     #[test]

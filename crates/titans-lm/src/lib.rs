@@ -23,8 +23,8 @@ pub mod words;
 
 pub use checkpoint::{CheckpointError, Precision, load, read, save, transfer};
 pub use facts::{
-    Fact, ValueKind, Words, key, made_up, ruler, ruler_introduction, templated, training_fact,
-    unseen_fact, value,
+    Fact, ValueKind, Words, key, made_up, ruler, ruler_introduction, templated, templated_fact,
+    training_fact, unseen_fact, value,
 };
 pub use frontend::{FrontEnd, FrontEndState, WIDTH};
 pub use haystack::{Haystack, figures_in_passing};
@@ -32,7 +32,7 @@ pub use model::{ModelConfig, ModelOutput, ModelState, NeedleModel};
 pub use sample::{Sample, SampleConfig, Source, asked, introduction, stated, with_random_words};
 pub use templates::{SEEN, Template, UNSEEN};
 pub use tokens::{
-    FULL_STOP, Lexicon, TokenId, VOCABULARY, ends_sentence, is_character_of_a_code, is_word,
-    tokenize,
+    FULL_STOP, Lexicon, PARAGRAPH, TokenId, VOCABULARY, ends_sentence, is_character_of_a_code,
+    is_word, tokenize,
 };
 pub use train::{Stage, StepReport, Trainer};

@@ -84,6 +84,8 @@ pub struct ModelOutput {
     pub rows: Tensor<3>,
     /// Of the local wording at the same tokens, `[batch, reads, CONTEXT]`.
     pub context: Tensor<3>,
+    /// What every sentence is about so far, `[batch, tokens, CODE]`, rows of length one.
+    pub subjects: Tensor<3>,
     /// What the write gate said, part after part.
     pub gates: Vec<WriteGates>,
     /// Tokens written for each text.
@@ -159,15 +161,6 @@ impl NeedleModel {
         self
     }
 
-    /// Subjects at the tokens that were read, `[batch * reads, CODE]`, rows of length one.
-    pub(crate) fn subjects(&self, output: &ModelOutput) -> Tensor<2> {
-        let [batch, reads, _] = output.rows.dims();
-        let subjects = output.rows.clone().narrow(2, SUBJECT_AT, CODE);
-        let subjects = subjects.reshape([batch * reads, CODE]);
-        let energy = (subjects.clone() * subjects.clone()).sum_dim(1);
-        subjects / (energy + 1e-4).sqrt()
-    }
-
     /// The front end.
     pub fn front(&self) -> &FrontEnd {
         &self.front
@@ -202,10 +195,12 @@ impl NeedleModel {
     ) -> Result<ModelOutput, InputError> {
         let rows = self.front.forward(texts, &mut state.front);
         let context = rows.clone().narrow(2, CONTEXT_AT, CONTEXT);
+        let subjects = rows.clone().narrow(2, SUBJECT_AT, CODE);
         let output = self.layer.forward(rows, &mut state.layer, reads, noise)?;
         Ok(ModelOutput {
             rows: output.rows,
             context: rows_at(context, reads),
+            subjects,
             gates: output.gates,
             written: output.written,
         })

@@ -7,7 +7,9 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::facts::{Fact, ValueKind, Words, key, ruler_introduction, training_fact};
+use crate::facts::{
+    Fact, ValueKind, Words, key, ruler_introduction, templated_fact, training_fact,
+};
 use crate::haystack::{Haystack, figures_in_passing};
 use crate::tokens::{FULL_STOP, TokenId, is_word, random_word, tokenize};
 
@@ -45,8 +47,9 @@ pub struct Sample {
     pub targets: Vec<TokenId>,
     /// 1 for an answer token, 0 for one that fills up.
     pub read_counts: Vec<f32>,
-    /// 1 for the first token of each answer.
-    pub first_reads: Vec<f32>,
+    /// For questions whose fact is stated: the token before its answer, and the token of the
+    /// text before its value.
+    pub pairs: Vec<(usize, usize)>,
 }
 
 /// Where samples come from.
@@ -95,13 +98,14 @@ impl Source {
             rng,
         );
         let mut questions = Questions::default();
-        for fact in facts.choose_multiple_shuffled(rng) {
-            let room = config.tokens / 2;
-            questions.ask(fact, config.reads, room);
+        let mut order: Vec<usize> = (0..facts.len()).collect();
+        order.shuffle(rng);
+        for index in order {
+            questions.ask((index, &facts[index]), config.reads, config.tokens / 2);
         }
         let length = config.tokens - questions.tokens.len();
-        let (tokens, is_value) = self.text(&facts, length, config, rng);
-        questions.behind(tokens, is_value, config.reads)
+        let text = self.text(&facts, length, config, rng);
+        questions.behind(text, config.reads)
     }
 
     /// A text of exactly `length` tokens with the facts between its sentences.
@@ -111,16 +115,18 @@ impl Source {
         length: usize,
         config: &SampleConfig,
         rng: &mut ChaCha8Rng,
-    ) -> (Vec<TokenId>, Vec<f32>) {
+    ) -> Text {
         let text = rng.random_range(0..self.haystacks.len());
         let haystack = &self.haystacks[text];
-        let mut parts: Vec<(Vec<TokenId>, Vec<f32>)> = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         let plain = |tokens: Vec<TokenId>, rng: &mut ChaCha8Rng| {
             let labels = vec![0.0; tokens.len()];
-            (with_random_words(tokens, config.word_dropout, rng), labels)
+            let tokens = with_random_words(tokens, config.word_dropout, rng);
+            (tokens, labels, None)
         };
-        for fact in facts {
-            parts.push(stated(fact));
+        for (index, fact) in facts.iter().enumerate() {
+            let (tokens, labels) = stated(fact);
+            parts.push((tokens, labels, Some(index)));
         }
         if rng.random_bool(config.hard_negatives) {
             for _ in 0..rng.random_range(1..=6) {
@@ -134,12 +140,12 @@ impl Source {
         }
         // Facts that do not fit are not stated, and what is asked of them has no answer: the
         // configuration leaves room, so this is rare.
-        let mut used: usize = parts.iter().map(|(tokens, _)| tokens.len()).sum();
+        let mut used: usize = parts.iter().map(|(tokens, ..)| tokens.len()).sum();
         while used > length {
-            used -= parts.pop().map_or(0, |(tokens, _)| tokens.len());
+            used -= parts.pop().map_or(0, |(tokens, ..)| tokens.len());
         }
         let mut sentence = rng.random_range(0..haystack.sentences());
-        let mut between: Vec<(Vec<TokenId>, Vec<f32>)> = Vec::new();
+        let mut between: Vec<Part> = Vec::new();
         while used < length {
             let tokens = haystack.sentence(sentence);
             let tokens = &tokens[..tokens.len().min(length - used)];
@@ -153,28 +159,32 @@ impl Source {
             let at = rng.random_range(0..=between.len().saturating_sub(1));
             between.insert(at, part);
         }
-        between.into_iter().fold(
-            (Vec::with_capacity(length), Vec::with_capacity(length)),
-            |(mut all, mut all_labels), (tokens, labels)| {
-                all.extend(tokens);
-                all_labels.extend(labels);
-                (all, all_labels)
-            },
-        )
+        let mut text = Text {
+            tokens: Vec::with_capacity(length),
+            is_value: Vec::with_capacity(length),
+            values_at: vec![None; facts.len()],
+        };
+        for (tokens, labels, fact) in between {
+            if let Some(fact) = fact {
+                let first = labels.iter().position(|label| *label > 0.5).unwrap_or(0);
+                text.values_at[fact] = Some(text.tokens.len() + first);
+            }
+            text.tokens.extend(tokens);
+            text.is_value.extend(labels);
+        }
+        text
     }
 }
 
-/// Shuffled references, for choosing what is asked.
-trait Shuffled<T> {
-    fn choose_multiple_shuffled<'a>(&'a self, rng: &mut ChaCha8Rng) -> Vec<&'a T>;
-}
+/// A sentence, which of its tokens are a value, and the fact that it states.
+type Part = (Vec<TokenId>, Vec<f32>, Option<usize>);
 
-impl<T> Shuffled<T> for [T] {
-    fn choose_multiple_shuffled<'a>(&'a self, rng: &mut ChaCha8Rng) -> Vec<&'a T> {
-        let mut all: Vec<&T> = self.iter().collect();
-        all.shuffle(rng);
-        all
-    }
+/// What comes before the questions.
+struct Text {
+    tokens: Vec<TokenId>,
+    is_value: Vec<f32>,
+    /// Where the value of each fact begins, if it is stated.
+    values_at: Vec<Option<usize>>,
 }
 
 /// A text in which some words are random ones, and some commas are dashes as old books set
@@ -204,11 +214,11 @@ fn distinct_facts(count: usize, same_subject: f64, rng: &mut ChaCha8Rng) -> Vec<
     let mut questions = HashSet::new();
     let mut facts: Vec<Fact> = Vec::with_capacity(count);
     while facts.len() < count {
-        let subject = match facts.last() {
-            Some(last) if rng.random_bool(same_subject) => last.key.clone(),
-            _ => key(Words::Training, rng),
+        // Of RULER's two kinds of needle only the kind tells one from the other.
+        let fact = match facts.last() {
+            Some(last) if rng.random_bool(same_subject) => templated_fact(last.key.clone(), rng),
+            _ => training_fact(key(Words::Training, rng), rng),
         };
-        let fact = training_fact(subject, rng);
         if questions.insert(fact.question.clone()) {
             facts.push(fact);
         }
@@ -248,28 +258,30 @@ struct Questions {
     tokens: Vec<TokenId>,
     /// Positions among these tokens.
     reads: Vec<usize>,
-    first_reads: Vec<f32>,
+    /// Which fact is asked for, and its first read among these tokens.
+    firsts: Vec<(usize, usize)>,
     targets: Vec<TokenId>,
 }
 
 impl Questions {
     /// Adds a question if its answer still has room.
-    fn ask(&mut self, fact: &Fact, reads: usize, room: usize) {
+    fn ask(&mut self, (index, fact): (usize, &Fact), reads: usize, room: usize) {
         let (question, answer) = asked(fact);
         let length = self.tokens.len() + question.len() + answer.len();
         if self.reads.len() + answer.len() > reads || length > room {
             return;
         }
         self.tokens.extend(question);
-        for (index, token) in answer.into_iter().enumerate() {
-            self.first_reads.push(if index == 0 { 1.0 } else { 0.0 });
+        self.firsts.push((index, self.tokens.len() - 1));
+        for token in answer {
             self.reads.push(self.tokens.len() - 1);
             self.targets.push(token);
             self.tokens.push(token);
         }
     }
 
-    fn behind(self, mut tokens: Vec<TokenId>, mut is_value: Vec<f32>, reads: usize) -> Sample {
+    fn behind(self, text: Text, reads: usize) -> Sample {
+        let (mut tokens, mut is_value) = (text.tokens, text.is_value);
         let start = tokens.len();
         let mut counts = vec![1.0; start];
         counts.resize(start + self.tokens.len(), 0.0);
@@ -277,8 +289,10 @@ impl Questions {
         tokens.extend(self.tokens);
         let mut read_counts = vec![1.0; self.reads.len()];
         read_counts.resize(reads, 0.0);
-        let mut first_reads = self.first_reads;
-        first_reads.resize(reads, 0.0);
+        let pairs = (self.firsts.iter()).filter_map(|(fact, read)| {
+            Some((start + read, text.values_at[*fact]?.checked_sub(1)?))
+        });
+        let pairs = pairs.collect();
         let mut targets = self.targets;
         targets.resize(reads, FULL_STOP);
         let mut positions: Vec<usize> = self.reads.iter().map(|at| start + at).collect();
@@ -290,7 +304,7 @@ impl Questions {
             reads: positions,
             targets,
             read_counts,
-            first_reads,
+            pairs,
         }
     }
 }
@@ -327,6 +341,12 @@ mod tests {
                 // The answer stands behind the question, and was stated as a value.
                 assert_eq!(sample.tokens[sample.reads[read] + 1], sample.targets[read]);
                 assert_eq!(sample.counts[sample.reads[read]], 0.0);
+            }
+            assert!(!sample.pairs.is_empty());
+            for (question, statement) in &sample.pairs {
+                // The first token of the value is that of the answer.
+                assert_eq!(sample.tokens[question + 1], sample.tokens[statement + 1]);
+                assert_eq!(sample.is_value[statement + 1], 1.0);
             }
         }
     }

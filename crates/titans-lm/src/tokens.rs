@@ -16,9 +16,14 @@ const CHARACTERS: u32 = 256;
 /// The full stop, which also ends an answer.
 pub const FULL_STOP: TokenId = '.' as u32;
 
-/// Whether a token ends a sentence.
+/// A blank line.
+pub const PARAGRAPH: TokenId = '\n' as u32;
+
+/// Whether a token ends a sentence: a mark or a blank line.
 pub fn ends_sentence(token: TokenId) -> bool {
-    ['.', '!', '?'].into_iter().any(|mark| mark as u32 == token)
+    ['.', '!', '?', '\n']
+        .into_iter()
+        .any(|mark| mark as u32 == token)
 }
 
 /// Whether a token is a digit or a letter of a code.
@@ -41,7 +46,7 @@ pub(crate) fn random_word(rng: &mut ChaCha8Rng) -> TokenId {
 /// A run of letters is one token, the hash of its lower-case form; an apostrophe joins. A
 /// run of letters, digits and hyphens with a digit in it is a code, a token per character,
 /// so that a value of any length is spelled and no list of known values is needed. Every
-/// other visible character is a token of its own.
+/// other visible character is a token of its own, and so is a blank line.
 ///
 /// ```
 /// let tokens = titans_lm::tokenize("The key of iron-gate is 4f-2.");
@@ -59,7 +64,11 @@ fn each_token(text: &str, mut give: impl FnMut(TokenId, &str)) {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         if first.is_whitespace() {
-            rest = &rest[first.len_utf8()..];
+            let (space, tail) = rest.split_at(rest.len() - rest.trim_start().len());
+            if space.matches('\n').count() > 1 {
+                give(PARAGRAPH, space);
+            }
+            rest = tail;
             continue;
         }
         if !first.is_alphanumeric() {
@@ -164,6 +173,7 @@ mod tests {
         assert_eq!(pieces("abcd-0e-ffff").join(""), "abcd-0e-ffff");
         assert_eq!(pieces("abcd-0e-ffff").len(), 12);
         assert_eq!(pieces(" \n").len(), 0);
+        assert_eq!(tokenize("a\r\n\r\nb")[1], PARAGRAPH);
     }
 
     #[test]

@@ -21,8 +21,10 @@ use crate::tokens::{TokenId, VOCABULARY, is_word, random_word};
 /// Random words among the candidates of a training step.
 const DISTRACTORS: usize = 1500;
 
-/// Weight of the overlap of subjects in the loss.
-const OVERLAP_WEIGHT: f32 = 10.0;
+/// Weight in the loss of the distance between a question's subject and its statement's.
+const APART_WEIGHT: f32 = 4.0;
+/// Weight in the loss of the overlap of different subjects.
+const OVERLAP_WEIGHT: f32 = 15.0;
 
 /// A stretch of training with samples of one shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +56,8 @@ pub struct StepReport {
     pub false_writes: f32,
     /// Mean squared cosine between the subjects of different facts.
     pub overlap: f32,
+    /// One less the mean cosine between the subjects of question and statement.
+    pub apart: f32,
 }
 
 /// Model and optimiser, between two steps.
@@ -164,7 +168,19 @@ fn loss(
     let ids: Tensor<1, Int> = Tensor::from_data(TensorData::new(ids, [width]), &device);
     let targets: Tensor<2, Int> = Tensor::from_data(TensorData::new(targets, [count, 1]), &device);
     let weights = Tensor::<2>::from_data(TensorData::new(weights, [count, 1]), &device);
-    let logits = model.logits(&output, Some(ids));
+    // A random word stands for all those that were not drawn.
+    let stands_for = (VOCABULARY as f32 / DISTRACTORS as f32).ln();
+    let asked_for: BTreeSet<TokenId> = samples.iter().flat_map(|s| s.targets.clone()).collect();
+    let correction: Vec<f32> = (candidates.iter())
+        .map(
+            |token| match is_word(*token) && !asked_for.contains(token) {
+                true => stands_for,
+                false => 0.0,
+            },
+        )
+        .collect();
+    let correction = Tensor::<2>::from_data(TensorData::new(correction, [1, width]), &device);
+    let logits = model.logits(&output, Some(ids)) + correction;
     let is_right = (logits.clone().inner().argmax(1).equal(targets.clone())).float();
     let right = (is_right * weights.clone()).sum().into_scalar::<f32>() / asked;
     let likelihood = log_softmax(logits, 1).gather(1, targets);
@@ -175,10 +191,8 @@ fn loss(
         recall_loss: recall.clone().inner().into_scalar::<f32>(),
         ..StepReport::default()
     };
-    let subjects = model.subjects(&output);
-    let overlap = overlap(subjects, samples, &device);
-    report.overlap = overlap.clone().inner().into_scalar::<f32>();
-    let recall = recall + overlap * OVERLAP_WEIGHT;
+    let subjects = subject_loss(&output.subjects, samples, &device, &mut report);
+    let recall = recall + subjects;
     if output.gates.is_empty() {
         return Ok((recall, report));
     }
@@ -186,25 +200,46 @@ fn loss(
     Ok((recall + gate, report))
 }
 
-/// Mean squared cosine between the subjects of different questions of a batch: what
-/// subjects share tells no fact from another, and only makes writes overwrite each other.
-fn overlap(subjects: Tensor<2>, samples: &[Sample], device: &Device) -> Tensor<1> {
-    let [count, _] = subjects.dims();
-    let firsts: Vec<f32> = samples.iter().flat_map(|s| s.first_reads.clone()).collect();
-    let pairs: Vec<f32> = (0..count * count)
-        .map(|at| {
-            let (row, column) = (at / count, at % count);
-            if row == column {
-                0.0
-            } else {
-                firsts[row] * firsts[column]
-            }
-        })
-        .collect();
-    let among = pairs.iter().sum::<f32>().max(1.0);
-    let pairs = Tensor::<2>::from_data(TensorData::new(pairs, [count, count]), device);
-    let cosines = subjects.clone().matmul(subjects.transpose());
-    (cosines.clone() * cosines * pairs).sum() / among
+/// Subjects of a statement and of its question are to be one, those of different facts are
+/// to be at right angles: `1 - cos` of the pairs, and the mean squared cosine of the others.
+///
+/// What statement and question do not share makes a key miss what was written; what all
+/// statements share tells none from another, and makes writes overwrite each other.
+fn subject_loss(
+    subjects: &Tensor<3>,
+    samples: &[Sample],
+    device: &Device,
+    report: &mut StepReport,
+) -> Tensor<1> {
+    let [batch, tokens, width] = subjects.dims();
+    let flat = subjects.clone().reshape([batch * tokens, width]);
+    let pairs = samples.iter().enumerate().flat_map(|(text, sample)| {
+        let flat = move |at: usize| (text * tokens + at) as i32;
+        let pairs = sample.pairs.iter();
+        pairs.map(move |(question, statement)| (flat(*question), flat(*statement)))
+    });
+    let (questions, statements): (Vec<i32>, Vec<i32>) = pairs.unzip();
+    let count = questions.len();
+    if count < 2 {
+        return Tensor::zeros([1], device);
+    }
+    let of = |positions: Vec<i32>| -> Tensor<2> {
+        let positions = Tensor::from_data(TensorData::new(positions, [count]), device);
+        flat.clone().select(0, positions)
+    };
+    let (questions, statements) = (of(questions), of(statements));
+    let apart = (questions.clone() * statements.clone()).sum_dim(1).mean();
+    let apart = -apart + 1.0;
+    let others: Tensor<2> = -Tensor::eye(count, device) + 1.0;
+    let among = (count * (count - 1)) as f32;
+    let overlap = |left: Tensor<2>, right: Tensor<2>| {
+        let cosines = left.matmul(right.transpose());
+        (cosines.clone() * cosines * others.clone()).sum() / among
+    };
+    let overlap = overlap(statements.clone(), statements) + overlap(questions.clone(), questions);
+    report.overlap = overlap.clone().inner().into_scalar::<f32>() / 2.0;
+    report.apart = apart.clone().inner().into_scalar::<f32>();
+    apart * APART_WEIGHT + overlap * OVERLAP_WEIGHT
 }
 
 /// Binary cross entropy of the gate, over the text and not the questions, per value token:
