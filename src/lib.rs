@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 pub use titans_core::{ComputeDevice as Device, ConfigError, MemoryConfig, MirasConfig, Preset};
+#[cfg(feature = "tokio")]
+pub use titans_runtime::tokio;
 pub use titans_runtime::{
-    Alert, AlertKind, AlertSink, Alerts, CloseReport, Durability, ForgetReceipt, Latency, Progress,
-    RecallInfo, RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, Ticket,
-    UserMemory, UserReport, WhenFull,
+    Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
+    CloseReport, Durability, ForgetReceipt, ForgottenItem, ItemId, Latency, LedgerConfig,
+    MemorySnapshot, Neighbour, OnDrop, ProbeScore, Progress, Rebuilt, RecallInfo, RecallWatch,
+    RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, StoredItem, TickReport,
+    Ticket, UserMemory, UserReport, WhenFull, describe_metrics,
 };
 pub use titans_store::{StoreConfig, StoreError};
 

@@ -45,6 +45,7 @@ pub(crate) fn create(
         config: &config,
         generation: asked.generation.map(Generation::new),
         key,
+        taken_at: None,
     };
     let summary = create_backup(dir, shard, asked.target, &request)?;
     Ok(Outcome::of(&summary, format, |summary| {

@@ -35,10 +35,11 @@ fn in_words(receipt: &ForgetReceipt) -> String {
         Erasure::KeyDestroyed => "unlinked, and the key is destroyed",
     };
     format!(
-        "forgot shard {}: {} files, {} journals, {} quarantined, {} temporary, {} backups, {} bytes\n{erasure}\n",
+        "forgot shard {}: {} files, {} journals, {} logs, {} quarantined, {} temporary, {} backups, {} bytes\n{erasure}\n",
         receipt.shard,
         receipt.generations,
         receipt.journals,
+        receipt.logs,
         receipt.quarantined,
         receipt.temporaries,
         receipt.backups.len(),

@@ -80,5 +80,6 @@ pub use miras::{
     RetentionTarget, RowNorm, SparseChannelMlp, SurpriseSigmoid, SwiGluMlp, Wrap,
 };
 pub use ops::{
-    ActiveChannels, Expansion, HostOps, MemoryOps, TensorOps, WriteRule, Written, top_k_into,
+    ActiveChannels, Expansion, HostOps, MemoryOps, TensorOps, WriteRule, Written, relative_error,
+    top_k_into,
 };

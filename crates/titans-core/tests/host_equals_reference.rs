@@ -70,7 +70,7 @@ fn check(config: MemoryConfig, tokens: usize) {
             .expect("finite");
         assert_eq!(host_report.tokens_written, reference_report.tokens_written);
         let rows = |report: &titans_core::WriteReport| -> Vec<u32> {
-            let tensors = report.delta.tensors.iter();
+            let tensors = report.delta.iter().flat_map(|delta| &delta.tensors);
             tensors.flat_map(|t| t.indices.clone()).collect()
         };
         assert_eq!(rows(&host_report), rows(&reference_report));

@@ -311,3 +311,26 @@ fn one_bad_memory_of_a_batch_leaves_all_of_them_as_they_were() {
         assert_eq!(after, before, "{preset}");
     }
 }
+
+#[test]
+fn one_that_diverges_leaves_also_those_that_are_not_equally_far() {
+    let mut config = small(Preset::Titans);
+    config.miras.learning_algorithm =
+        titans_core::LearningAlgorithm::GradientDescent(titans_core::GradientDescent {
+            step_size: 1e20,
+        });
+    let memory = memory(config);
+    let mut states = [memory.initial_state(), memory.initial_state()];
+    let nothing = |count: usize| Tensor::<3>::zeros([1, count, WIDTH], &Device::flex());
+    let few: Tensor<2> = nothing(3).squeeze_dim(0);
+    memory
+        .write(&mut states[0], few.clone(), few)
+        .expect("finite");
+    let before: Vec<_> = states.iter().map(bits).collect();
+    // Keys of zero move nothing, whatever the step.
+    let keys = Tensor::cat(vec![nothing(20), random(1, 20)], 0);
+    let error = memory.write_batch(&mut states, keys, random(2, 20));
+    assert_eq!(error.map(|_| ()), Err(InputError::Diverges { memory: 1 }));
+    let after: Vec<_> = states.iter().map(bits).collect();
+    assert!(after == before);
+}

@@ -6,7 +6,10 @@ mod common;
 use burn::tensor::Tensor;
 use common::draw::seed;
 use common::{bits, every_kind, memory, numbers, random};
-use titans_core::{Form, MemoryState, NeuralMemory, ReadTime, Reading, Tail, Tokens, WriteReport};
+use titans_core::{
+    Form, HostState, MemoryState, NeuralMemory, ReadTime, Reading, StateDelta, Tail, Tokens,
+    WriteReport,
+};
 
 /// Two full updates, one that is cut short, and a length that is prime.
 const TOKENS: usize = 17;
@@ -195,6 +198,12 @@ fn a_saved_memory_goes_on_as_if_it_had_never_stopped() {
     }
 }
 
+/// What a write changed: what it says itself, or the difference.
+fn delta_of(report: &WriteReport, before: &HostState, after: &MemoryState) -> StateDelta {
+    let told = report.delta.clone();
+    told.unwrap_or_else(|| StateDelta::between(before, &after.to_host()))
+}
+
 #[test]
 fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
     seed(6);
@@ -203,6 +212,7 @@ fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
         let mut state = memory.initial_state();
         for count in [3, 1, 4, 9] {
             let mut before = state.to_host();
+            let unwritten = before.clone();
             let report = memory
                 .write(
                     &mut state,
@@ -210,15 +220,45 @@ fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
                     random(1, count).squeeze_dim(0),
                 )
                 .expect("finite");
-            before.apply(&report.delta);
+            before.apply(&delta_of(&report, &unwritten, &state), &state.to_host());
             assert_eq!(before, state.to_host(), "{what}, {count} tokens");
         }
         let mut before = state.to_host();
+        let unwritten = before.clone();
         let report = memory.finish_update(&mut state).expect("finite");
-        if report != WriteReport::default() {
-            before.apply(&report.delta);
-        }
+        before.apply(&delta_of(&report, &unwritten, &state), &state.to_host());
         assert_eq!(before, state.to_host(), "{what}, the unfinished update");
         assert_eq!(state.tokens_pending(), 0, "{what}");
+    }
+}
+
+#[test]
+fn an_older_state_that_catches_up_equals_the_newer_one_and_parts_from_it() {
+    seed(7);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let mut newer = memory.initial_state();
+        for count in [5, 1, 9] {
+            let mut older = newer.clone();
+            let write = |state: &mut MemoryState| {
+                let (keys, values) = (random(1, count), random(1, count));
+                memory
+                    .write(state, keys.squeeze_dim(0), values.squeeze_dim(0))
+                    .expect("finite")
+            };
+            let report = write(&mut newer);
+            let delta = delta_of(&report, &older.to_host(), &newer);
+            older.catch_up(&newer, &delta);
+            assert_eq!(bits(&older), bits(&newer), "{what}, {count} tokens");
+            // What is written to the one from here on is not in the other.
+            let before = bits(&newer);
+            write(&mut older);
+            assert_eq!(bits(&newer), before, "{what}, {count} tokens");
+        }
+        let mut older = newer.clone();
+        let report = memory.finish_update(&mut newer).expect("finite");
+        let delta = delta_of(&report, &older.to_host(), &newer);
+        older.catch_up(&newer, &delta);
+        assert_eq!(bits(&older), bits(&newer), "{what}, the unfinished update");
     }
 }

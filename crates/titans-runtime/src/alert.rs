@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use titans_store::ShardId;
 
+use crate::metric;
+
 /// Something that a person should know. Each is also a `tracing` event and a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,6 +30,13 @@ pub enum AlertKind {
     DamagedFile,
     /// The memory went back to its last known good generation.
     RolledBack,
+    /// The memory recalls clearly less of what it has written than it did.
+    RecallDropped,
+    /// Recall dropped again soon after a rollback: the memory is read-only until it is rolled
+    /// back by hand.
+    Frozen,
+    /// A backup that is due could not be taken.
+    BackupFailed,
 }
 
 impl AlertKind {
@@ -37,6 +46,9 @@ impl AlertKind {
             Self::Failed => "failed",
             Self::DamagedFile => "damaged_file",
             Self::RolledBack => "rolled_back",
+            Self::RecallDropped => "recall_dropped",
+            Self::Frozen => "frozen",
+            Self::BackupFailed => "backup_failed",
         }
     }
 }
@@ -59,10 +71,12 @@ impl Alerts {
     }
 
     pub(crate) fn raise(&self, shard: ShardId, kind: AlertKind, message: String) {
-        metrics::counter!("titanmem_alerts_total", "kind" => kind.name()).increment(1);
+        metrics::counter!(metric::ALERTS, "kind" => kind.name()).increment(1);
         match kind {
-            AlertKind::Failed => tracing::error!(%shard, kind = kind.name(), "{message}"),
-            AlertKind::DamagedFile | AlertKind::RolledBack => {
+            AlertKind::Failed | AlertKind::Frozen | AlertKind::BackupFailed => {
+                tracing::error!(%shard, kind = kind.name(), "{message}");
+            }
+            AlertKind::DamagedFile | AlertKind::RolledBack | AlertKind::RecallDropped => {
                 tracing::warn!(%shard, kind = kind.name(), "{message}");
             }
         }

@@ -1,6 +1,7 @@
 //! A snapshot to an image for the disk and back: the one file that knows both sides.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use titans_core::{
@@ -8,17 +9,22 @@ use titans_core::{
     StateDelta, StateRole, StateTensor,
 };
 use titans_store::{
-    Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, ShardId, TensorDelta,
-    TensorRecord, TensorRole,
+    Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, RecallRecord, ShardId,
+    TensorDelta, TensorRecord, TensorRole,
 };
 
 use crate::error::RuntimeError;
 use crate::snapshot::Snapshot;
+use crate::watch::{ProbeScore, Watched};
 
 /// Name of a configuration that is no preset.
 const CUSTOM: &str = "custom";
 /// Key of the update schedule among an image's texts.
 const UPDATE: &str = "update";
+/// Which questions the recall in an image is about.
+const PROBES: &str = "written pairs";
+/// Key of the number of rebuilds among an image's texts.
+const HISTORY: &str = "rebuilds";
 
 /// What every image of a runtime's memories says alike.
 #[derive(Clone, Debug)]
@@ -53,24 +59,42 @@ impl MemoryIdentity {
 
     /// The image of a snapshot.
     pub(crate) fn image(&self, snapshot: &Snapshot) -> MemoryImage {
-        let host = snapshot.state.to_host();
+        self.image_of(&snapshot.state, snapshot)
+    }
+
+    /// The image of a state that is not published, with the counters of `place`.
+    pub(crate) fn image_of(&self, state: &MemoryState, place: &Snapshot) -> MemoryImage {
+        let host = state.to_host();
+        let mut extra = self.extra.clone();
+        if place.history > 0 {
+            extra.insert(HISTORY.to_owned(), place.history.to_string());
+        }
         MemoryImage {
-            shard: snapshot.shard,
+            shard: place.shard,
             model: self.model.clone(),
             base_digest: self.base_digest,
             model_digest: None,
-            last_chunk_id: snapshot.last_chunk_id,
+            last_chunk_id: place.last_chunk_id,
             tokens_seen: host.tokens_seen,
             tokens_written: host.tokens_written,
             scalars: host.scalars,
             tensors: host.tensors.into_iter().map(tensor_record).collect(),
-            recall: None,
+            recall: place
+                .watched
+                .as_ref()
+                .and_then(|watched| recall_record(watched)),
             created_unix: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             rolled_back_from: None,
-            extra: self.extra.clone(),
+            extra,
         }
+    }
+
+    /// How often the memory in an image was rebuilt.
+    pub(crate) fn history(image: &MemoryImage) -> u64 {
+        let text = image.extra.get(HISTORY);
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     /// The state in an image, if it is a state of this memory.
@@ -136,13 +160,27 @@ impl MemoryIdentity {
     }
 }
 
+/// What the file says of recall.
+fn recall_record(watched: &Watched) -> Option<RecallRecord> {
+    let ProbeScore { probes, hits } = watched.score;
+    (probes > 0).then(|| RecallRecord {
+        probe_id: PROBES.to_owned(),
+        score: hits as f64 / probes as f64,
+        n: probes,
+    })
+}
+
 /// The state and the counters of a shard that has nothing on disk.
 pub(crate) fn empty_snapshot(memory: &NeuralMemory, shard: ShardId) -> Snapshot {
     Snapshot {
         shard,
         version: 0,
         last_chunk_id: 0,
+        history: 0,
+        lineage: 0,
         state: memory.initial_state(),
+        ledger: Arc::default(),
+        watched: None,
         changed: None,
     }
 }

@@ -6,7 +6,10 @@ use titans_core::{ComputeDevice, ConfigError, MemoryConfig, Preset};
 use titans_store::StoreConfig;
 
 use crate::alert::Alerts;
+use crate::backup::BackupConfig;
 use crate::error::RuntimeError;
+use crate::ledger::LedgerConfig;
+use crate::watch::RecallWatch;
 
 /// How a runtime learns, publishes and saves. Every field has a default.
 #[derive(Clone, Debug)]
@@ -30,12 +33,24 @@ pub struct RuntimeConfig {
     pub resident_bytes: usize,
     /// Threads that learn. Default 1: the tensor library spreads one chunk over the cores.
     pub learners: usize,
+    /// Users whose chunks one thread learns at once, at most. Only chunks that wait are taken
+    /// together, and only such of equal length; nobody waits for company. Each is learned as
+    /// if it were alone. Default: 16, and 1 for a memory that is written row by row on the
+    /// CPU, where a batch saves nothing. While it is learned, a batch needs a state and a
+    /// chunk's rows for each of its users.
+    pub learn_batch: Option<usize>,
     /// Threads that save. Default 1.
     pub savers: usize,
+    /// What is kept beside a memory of what was stored in it.
+    pub ledger: LedgerConfig,
+    /// How recall is watched; `None` not at all. Default: an alert when it drops.
+    pub recall_watch: Option<RecallWatch>,
     /// How files are kept.
     pub store: StoreConfig,
     /// Who is told when something is lost or fails. Default: the log and the metrics.
     pub alerts: Alerts,
+    /// Cold backups of every memory. Default: none.
+    pub backups: Option<BackupConfig>,
 }
 
 /// What `observe` does when the queue of a user is full.
@@ -80,9 +95,13 @@ impl Default for RuntimeConfig {
             durability: Durability::EveryChunk,
             resident_bytes: 4 << 30,
             learners: 1,
+            learn_batch: None,
             savers: 1,
+            ledger: LedgerConfig::default(),
+            recall_watch: Some(RecallWatch::default()),
             store: StoreConfig::default(),
             alerts: Alerts::default(),
+            backups: None,
         }
     }
 }
@@ -105,16 +124,25 @@ impl RuntimeConfig {
     }
 
     /// Bytes that one open memory may take: its snapshot, the next one being built, those
-    /// that wait for the disk, and a full queue.
+    /// that wait for the disk, a full queue, a full ledger and its probes. An idle memory takes
+    /// one snapshot.
+    ///
+    /// Each saver needs about twelve times a state on top while it saves (25 MiB by default):
+    /// the state in host memory, its encoded sections, and what is read back to compare.
     pub fn bytes_per_user(&self) -> usize {
         let row = self.memory.key_dim.saturating_add(self.memory.value_dim);
         let queue = self
             .queue_tokens
             .saturating_mul(row)
             .saturating_mul(size_of::<f32>());
+        let probes = self.recall_watch.map_or(0, |watch| watch.probes);
+        let probes = probes.saturating_mul(row).saturating_mul(size_of::<f32>());
         let unsaved = self.durability.max_unsaved().min(MAX_UNSAVED) as usize;
         let snapshots = self.memory.state_bytes().saturating_mul(2 + unsaved);
-        snapshots.saturating_add(queue)
+        snapshots
+            .saturating_add(queue)
+            .saturating_add(self.ledger.max_bytes)
+            .saturating_add(probes)
     }
 
     /// How many memories fit into memory, at least one.
@@ -127,6 +155,7 @@ impl RuntimeConfig {
         let at_least_one = [
             ("chunk_tokens", self.chunk_tokens),
             ("learners", self.learners),
+            ("learn_batch", self.learn_batch.unwrap_or(1)),
             ("savers", self.savers),
         ];
         for (name, found) in at_least_one {
@@ -141,14 +170,23 @@ impl RuntimeConfig {
                 "at least chunk_tokens",
             ));
         }
+        if let Some(watch) = &self.recall_watch
+            && !(0.0..1.0).contains(&watch.max_drop)
+        {
+            return Err(RuntimeError::Setting {
+                name: "max_drop",
+                found: watch.max_drop.to_string(),
+                expected: "at least 0 and less than 1",
+            });
+        }
         if self.durability == (Durability::Async { max_lag: 0 }) {
             return Err(setting("max_lag", 0, "at least 1"));
         }
-        Ok(())
+        self.backups.as_ref().map_or(Ok(()), BackupConfig::validate)
     }
 }
 
-fn setting(name: &'static str, found: usize, expected: &'static str) -> RuntimeError {
+pub(crate) fn setting(name: &'static str, found: usize, expected: &'static str) -> RuntimeError {
     RuntimeError::Setting {
         name,
         found: found.to_string(),

@@ -1,32 +1,49 @@
-//! What the threads of a runtime do: learn a chunk, publish it, save it.
+//! What the handles and threads of a runtime share, and what its savers do.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
 use titans_core::NeuralMemory;
-use titans_store::ForgetReceipt;
+use titans_store::{ForgetReceipt, MemoryStore, Saved, ShardId, Stamp, StoreError, encode};
 
 use crate::alert::AlertKind;
+use crate::backup::Backups;
 use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
 use crate::error::RuntimeError;
+use crate::metric::describe_metrics;
+use crate::replay::BaseOf;
 use crate::root::Root;
 use crate::scheduler::WorkQueue;
-use crate::shard::{Bounds, Lease, Position, RolledBack, SaveJob, Shard, TokenRows, Watermark};
-use crate::snapshot::Snapshot;
-use crate::stats::Timers;
+use crate::shard::{
+    Bounds, Lease, Position, Rebuilt, RolledBack, SaveJob, Shard, Sizes, Step, Watermark,
+};
+use crate::stats::{Meters, Stats, Timers};
 use crate::table::ShardTable;
 use crate::user::{RootKey, shard_dir};
+
+/// A base of a replay is no generation.
+const NO_STAMP: Stamp = Stamp {
+    sequence: 0,
+    writer_epoch: 0,
+    parent: None,
+};
+
+/// On two cores a third faster than one after the other for a deep memory. A larger batch keeps
+/// its users waiting longer.
+const LEARN_BATCH: usize = 16;
 
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) config: RuntimeConfig,
     pub(crate) bounds: Bounds,
+    /// Users whose chunks are learned at once, at most.
+    pub(crate) learn_batch: usize,
     pub(crate) memory: NeuralMemory,
     pub(crate) identity: MemoryIdentity,
     /// Gone once the runtime is closed, so that the folder is free although handles live on.
@@ -35,7 +52,12 @@ pub(crate) struct Engine {
     pub(crate) shards: ShardTable,
     pub(crate) learners: WorkQueue,
     pub(crate) savers: WorkQueue,
+    pub(crate) backups: Backups,
     pub(crate) timers: Timers,
+    /// Snapshots that are alive, of all shards.
+    pub(crate) live_snapshots: Arc<AtomicUsize>,
+    pub(crate) meters: Arc<Meters>,
+    sizes: Sizes,
 }
 
 impl Engine {
@@ -46,21 +68,35 @@ impl Engine {
     ) -> Result<Self, RuntimeError> {
         let device = config.device.open()?;
         let memory = NeuralMemory::new(config.memory, &device)?;
+        describe_metrics();
+        let meters = Arc::new(Meters::new());
         Ok(Self {
             bounds: Bounds {
                 queue_tokens: config.queue_tokens,
                 when_full: config.when_full,
                 durability: config.durability,
+                ledger_bytes: config.ledger.max_bytes,
+                keep_replaced: memory.writes_in_place(),
             },
+            learn_batch: config
+                .learn_batch
+                .unwrap_or(match memory.writes_in_place() {
+                    true => 1,
+                    false => LEARN_BATCH,
+                }),
             identity: MemoryIdentity::new(&memory),
-            shards: ShardTable::new(config.resident_users()),
+            shards: ShardTable::new(config.resident_users(), Arc::clone(&meters)),
+            sizes: Sizes::of(&config),
             config,
             memory,
             root: Mutex::new(Some(root)),
             key,
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
+            backups: Backups::default(),
             timers: Timers::new(),
+            live_snapshots: Arc::default(),
+            meters,
         })
     }
 
@@ -74,26 +110,55 @@ impl Engine {
         let path = self.root_path()?;
         let id = self.key.shard(user)?;
         let save = |shard: &Arc<Shard>| {
-            self.hurry(shard, shard.accepted());
             // A failure is reported where it happened, and the shard may leave then.
-            let _ = shard.wait(shard.accepted(), Watermark::Durable, None);
+            let _ = self.reach(shard, shard.accepted(), Watermark::Durable, None);
         };
-        self.shards.lease(id, || Shard::open(&path, id, self), save)
+        self.shards.lease(id, || self.load(&path, id), save)
+    }
+
+    fn load(&self, root: &Path, id: ShardId) -> Result<Shard, RuntimeError> {
+        let _span = tracing::debug_span!("load", shard = %id).entered();
+        let shard = self.timers.load.time(|| Shard::open(root, id, self))?;
+        self.account(&shard);
+        Ok(shard)
+    }
+
+    /// Brings the sums over all memories up to date with one of them.
+    pub(crate) fn account(&self, shard: &Shard) {
+        shard.account(self.sizes, &self.meters);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let live_snapshots = self.live_snapshots.load(Ordering::Relaxed);
+        self.meters.stats(&self.timers, live_snapshots)
     }
 
     /// Rolls a memory back and lets its threads go on.
-    pub(crate) fn roll_back(&self, shard: &Arc<Shard>) -> Result<RolledBack, RuntimeError> {
+    pub(crate) fn roll_back(self: &Arc<Self>, lease: &Lease) -> Result<RolledBack, RuntimeError> {
+        let shard = lease.value();
+        let _span = tracing::debug_span!("rollback", shard = %shard.id).entered();
         let outcome = shard.roll_back(self);
+        self.account(shard);
         // Whatever came of it, turns that came while the shard was paused were passed over.
         self.savers.push(shard, Instant::now());
         self.wake_learner(shard);
-        if let Ok(rolled_back) = &outcome {
-            let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
-            let message = format!("rolled back to {tokens} tokens as generation {generation}");
-            self.config
-                .alerts
-                .raise(shard.id, AlertKind::RolledBack, message);
+        let (rolled_back, erased_later) = outcome?;
+        self.meters.rollbacks.add(1);
+        let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
+        let message = format!("rolled back to {tokens} tokens as generation {generation}");
+        let alerts = &self.config.alerts;
+        alerts.raise(shard.id, AlertKind::RolledBack, message);
+        for item in erased_later {
+            Shard::forget_item(lease, self, item)?;
         }
+        Ok(rolled_back)
+    }
+
+    /// Learns a memory again without the items that were forgotten.
+    pub(crate) fn rebuild(&self, shard: &Lease) -> Result<Rebuilt, RuntimeError> {
+        let outcome = shard.value().rebuild(self);
+        self.savers.push(shard.value(), Instant::now());
+        self.wake_learner(shard.value());
         outcome
     }
 
@@ -101,6 +166,8 @@ impl Engine {
     pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
         let root = self.root_path()?;
         let id = self.key.shard(user)?;
+        // A backup that is being taken must not appear after everything was removed.
+        let _no_backup = self.backups.pause();
         self.shards.take_out(id, |resident| {
             if let Some(shard) = resident {
                 shard.empty(empty_snapshot(&self.memory, id));
@@ -109,11 +176,13 @@ impl Engine {
             if !dir.exists() {
                 return Ok(None);
             }
-            Ok(Some(titans_store::forget(&dir, id, None)?))
+            let receipt = titans_store::forget(&dir, id, None)?;
+            self.remove_backups(id)?;
+            Ok(Some(receipt))
         })
     }
 
-    fn root_path(&self) -> Result<PathBuf, RuntimeError> {
+    pub(crate) fn root_path(&self) -> Result<PathBuf, RuntimeError> {
         let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
         match &*root {
             Some(root) => Ok(root.path.clone()),
@@ -128,6 +197,19 @@ impl Engine {
         }
     }
 
+    /// Hurries to a position and waits until it is reached. To wait for a position that
+    /// nobody hurries to can be to wait for ever.
+    pub(crate) fn reach(
+        &self,
+        shard: &Arc<Shard>,
+        position: Position,
+        watermark: Watermark,
+        deadline: Option<Instant>,
+    ) -> Result<(), RuntimeError> {
+        self.hurry(shard, position);
+        shard.wait(position, watermark, deadline)
+    }
+
     /// Learns and saves everything before `position` without waiting for more.
     pub(crate) fn hurry(&self, shard: &Arc<Shard>, position: Position) {
         if shard.hurry(position) {
@@ -136,41 +218,27 @@ impl Engine {
         self.wake_learner(shard);
     }
 
-    /// Serves learners until the queue is closed.
-    pub(crate) fn run_learner(&self) {
-        while let Some(shard) = self.learners.pop() {
-            let Some(rows) = shard.next_chunk(&self.bounds) else {
-                continue;
-            };
-            let learned = guarded(|| self.timers.learn.time(|| self.learn(&shard, rows)));
-            match learned {
-                Ok(snapshot) => {
-                    let due = shard.publish(snapshot, &self.bounds, &self.timers.publish);
-                    self.savers.push(&shard, due);
-                    // To the end of the line: other users are served in between.
-                    self.learners.push(&shard, Instant::now());
-                }
-                Err(reason) => self.fail(&shard, "learning", reason),
-            }
-        }
-    }
-
     /// Serves savers until the queue is closed.
     pub(crate) fn run_saver(&self) {
         while let Some(shard) = self.savers.pop() {
             let Some(job) = shard.claim_for_saving(&self.bounds) else {
                 continue;
             };
-            let saved = guarded(|| self.timers.save.time(|| self.save(&shard, &job)));
+            let saved = guarded(|| {
+                let _span = tracing::debug_span!("save", shard = %shard.id).entered();
+                self.timers.save.time(|| self.save(&shard, &job))
+            });
             match saved {
                 Ok(()) => {
-                    if let Some(due) = shard.saved(&job.snapshot, &self.bounds) {
+                    self.meters.saves.add(1);
+                    if let Some(due) = shard.saved(job, &self.bounds) {
                         self.savers.push(&shard, due);
                     }
+                    self.account(&shard);
                     // Learning may have waited for this save.
                     self.wake_learner(&shard);
                 }
-                Err(reason) => self.fail(&shard, "saving", reason),
+                Err(reason) => self.fail(&shard, Step::Saving, reason),
             }
         }
     }
@@ -183,66 +251,73 @@ impl Engine {
             .take();
     }
 
-    fn learn(&self, shard: &Shard, rows: TokenRows) -> Result<Snapshot, String> {
-        let current = shard.published.load();
-        let (key_dim, value_dim) = self.widths();
-        let tokens = rows.keys.len() / key_dim;
-        let device = self.memory.device();
-        let tensor =
-            |values, dim| Tensor::<2>::from_data(TensorData::new(values, [tokens, dim]), &device);
-
-        let mut state = current.state.clone();
-        let keys = tensor(rows.keys, key_dim);
-        let values = tensor(rows.values, value_dim);
-        let report = self
-            .memory
-            .write(&mut state, keys, values)
-            .map_err(|error| error.to_string())?;
-        // Finite input can still overflow. Such a chunk must not replace a good snapshot.
-        if let Some(token) = report.surprise.iter().position(|s| !s.is_finite()) {
-            return Err(format!(
-                "token {token} of the chunk at token {} left the finite numbers",
-                current.state.tokens_seen
-            ));
-        }
-        Ok(Snapshot {
-            shard: shard.id,
-            version: current.version + 1,
-            last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
-            state,
-            changed: image_delta(&report.delta),
-        })
-    }
-
     fn save(&self, shard: &Shard, job: &SaveJob) -> Result<(), String> {
-        let image = self.identity.image(&job.snapshot);
-        let mut store = shard.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(store) = store.as_mut() else {
+        let snapshot = &*job.snapshot;
+        let mut image = self.identity.image(snapshot);
+        let mut files = shard.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(files) = files.as_mut() else {
             return Err("the files are closed".to_owned());
         };
+        if files.is_behind(snapshot) {
+            let generations = files
+                .store
+                .generations()
+                .map_err(|error| error.to_string())?;
+            image.rolled_back_from = generations.last().map(|newest| newest.number());
+        }
+        let base = |of| match of {
+            BaseOf::AllGiven => encode(&image, &NO_STAMP),
+            BaseOf::Nothing => {
+                let initial = self.memory.initial_state();
+                encode(&self.identity.image_of(&initial, snapshot), &NO_STAMP)
+            }
+        };
+        files
+            .save_beside(snapshot, &job.rows, base)
+            .map_err(|error| error.to_string())?;
+        let store = &mut files.store;
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
-        let saved = match &job.snapshot.changed {
+        let changed = snapshot.changed.as_ref().and_then(image_delta);
+        let saved = self.measure(store, |store| match &changed {
             Some(changed) if job.follows_durable => store.save_delta(&image, changed),
             _ => store.save(&image),
-        };
+        });
         saved.map_err(|error| error.to_string())?;
         Ok(())
     }
 
-    fn fail(&self, shard: &Shard, step: &str, reason: String) {
+    /// Saves, and records which part of it was encoding and which was the device.
+    fn measure(
+        &self,
+        store: &mut MemoryStore,
+        save: impl FnOnce(&mut MemoryStore) -> Result<Saved, StoreError>,
+    ) -> Result<Saved, StoreError> {
+        let before = store.spent();
+        let saved = save(store);
+        let spent = store.spent().since(before);
+        self.timers.encode.record(spent.encode);
+        self.timers.fsync.record(spent.flush);
+        if spent.flush_errors > 0 {
+            self.meters.fsync_errors.add(spent.flush_errors);
+        }
+        saved
+    }
+
+    /// Ends learning and saving for a shard of which a step failed.
+    pub(crate) fn fail(&self, shard: &Shard, step: Step, reason: String) {
         let reason = format!("{step} failed: {reason}");
-        shard.fail(reason.as_str().into());
+        shard.fail(step, reason.as_str().into());
         self.config
             .alerts
             .raise(shard.id, AlertKind::Failed, reason);
     }
 }
 
-/// Runs a step of one shard so that its panic is that shard's error.
+/// Runs a step so that its panic is an error.
 ///
 /// What the step works on is private to it until it succeeds, so nothing half-done is seen.
-fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(crate) fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(outcome) => outcome,
         Err(panic) => Err(format!("panic: {}", message(&*panic))),

@@ -133,6 +133,22 @@ pub enum RuntimeError {
     /// or may not be part of what it knows now; hand them over again if they should be.
     #[error("the memory was rolled back after these rows were handed over")]
     RolledBack,
+    /// Tokens outside the stream, of a rebuild or a forgotten item, cannot be learned. The
+    /// memory is as it was.
+    #[error("cannot learn: {reason}")]
+    CannotLearn {
+        /// Why.
+        reason: String,
+    },
+    /// The pinned generation is older than the last rebuild, and holds what was forgotten.
+    #[error("the memory was rebuilt after it was pinned, and the pin holds what was forgotten")]
+    RebuiltSince,
+    /// Forgotten items cannot be taken out exactly, because the tokens are not kept.
+    #[error("the memory cannot be rebuilt: {reason}")]
+    NoReplay {
+        /// What is missing.
+        reason: &'static str,
+    },
     /// The runtime is closed or closing.
     #[error("the runtime is closed")]
     Closed,
@@ -161,6 +177,22 @@ impl From<StoreError> for RuntimeError {
 }
 
 impl RuntimeError {
+    /// `Ok` when a size is what the call needs.
+    pub(crate) fn expect_size(
+        what: &'static str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), Self> {
+        match expected == found {
+            true => Ok(()),
+            false => Err(Self::Shape {
+                what,
+                expected,
+                found,
+            }),
+        }
+    }
+
     /// Wraps an error of the operating system about `path`.
     pub(crate) fn io(
         action: &'static str,

@@ -16,10 +16,12 @@
 //!   does not depend on how the caller cut it.
 //! - A failure, a panic included, makes one user's memory read-only and leaves the others
 //!   alone.
+//! - [`Runtime::tick`] takes cold backups that are due; with feature `tokio`, the module of
+//!   that name has handles whose waits are futures.
 //!
-//! Metrics go through the `metrics` facade, for whatever recorder the program installs:
-//! `titanmem_{learn,publish,save}_seconds`, `titanmem_{alerts,evictions}_total`,
-//! `titanmem_resident_users`. No user id is in a label; traces name shards by their hash.
+//! Metrics go through the `metrics` facade, for whatever recorder the program installs, and
+//! [`Runtime::stats`] says the same without one; `docs/observability.md` lists them and the
+//! `tracing` spans. No user id is in a label or a field; traces name shards by their hash.
 //!
 //! ```
 //! use titans_runtime::{Rows, Runtime, RuntimeConfig};
@@ -45,11 +47,18 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+mod backup;
 mod checkpoint;
 mod config;
 mod engine;
 mod error;
+mod learner;
+mod ledger;
 mod memory;
+mod metric;
+mod published;
+mod recall;
+mod replay;
 mod root;
 mod rows;
 mod runtime;
@@ -57,17 +66,26 @@ mod scheduler;
 mod shard;
 mod snapshot;
 mod stats;
+mod sync;
 mod table;
 mod ticket;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod user;
+mod watch;
 
 pub use alert::{Alert, AlertKind, AlertSink, Alerts};
+pub use backup::{BackupConfig, BackupDriver, BackupFailure, TickReport};
 pub use config::{Durability, RuntimeConfig, WhenFull};
 pub use error::RuntimeError;
-pub use memory::{RecallInfo, UserMemory};
+pub use ledger::{ItemId, LedgerConfig, Neighbour};
+pub use memory::UserMemory;
+pub use metric::describe_metrics;
+pub use recall::{MemorySnapshot, RecallInfo, StoredItem};
 pub use rows::Rows;
 pub use runtime::{CloseReport, Runtime, UserReport};
-pub use shard::{Progress, RolledBack};
+pub use shard::{ForgottenItem, Progress, Rebuilt, RolledBack};
 pub use stats::{Latency, Stats};
 pub use ticket::Ticket;
-pub use titans_store::{Erasure, ForgetReceipt, ShardId};
+pub use titans_store::{BackupSummary, Erasure, ForgetReceipt, ShardId};
+pub use watch::{OnDrop, ProbeScore, RecallWatch};

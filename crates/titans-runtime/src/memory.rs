@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use burn::tensor::{Tensor, TensorData};
 use titans_store::ShardId;
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
+use crate::ledger::ItemId;
+use crate::published::Reader;
+use crate::recall::{self, MemorySnapshot, RecallInfo, recall};
 use crate::rows::{Rows, RowsOf};
-use crate::shard::{Lease, Progress, RolledBack, TokenRows};
-use crate::snapshot::Reader;
+use crate::shard::{About, ForgottenItem, Lease, Progress, Rebuilt, RolledBack, Shard};
 use crate::ticket::Ticket;
 
 /// The memory of one user. Cheap to clone; clones share the memory.
@@ -21,17 +23,7 @@ use crate::ticket::Ticket;
 pub struct UserMemory {
     engine: Arc<Engine>,
     shard: Lease,
-    reader: Reader,
-}
-
-/// What a recall came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecallInfo {
-    /// Version of the snapshot that answered; rises with every chunk learned.
-    pub version: u64,
-    /// Tokens that were handed over and are not in that snapshot.
-    pub lag: u64,
+    reader: Reader<ShardId>,
 }
 
 impl UserMemory {
@@ -54,21 +46,35 @@ impl UserMemory {
     /// [`RuntimeError::Closed`] and [`RuntimeError::Failed`]. Nothing is taken on the first
     /// three.
     pub fn observe(&self, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
+        self.push(About::Nothing, keys, values)
+    }
+
+    /// [`observe`](Self::observe) of something that has a name: the ledger keeps it, so that
+    /// [`RecallInfo::neighbours`] can name it and [`forget`](Self::forget) can take it back.
+    /// Pieces that are handed over under one name are one item.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe).
+    pub fn observe_item(
+        &self,
+        item: impl Into<ItemId>,
+        keys: Rows<'_>,
+        values: Rows<'_>,
+    ) -> Result<Ticket, RuntimeError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        self.push(About::Stored(item.into(), now), keys, values)
+    }
+
+    fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
         let (key_dim, value_dim) = self.engine.widths();
-        if keys.len() != values.len() {
-            return Err(RuntimeError::Shape {
-                what: "the number of value rows",
-                expected: keys.len(),
-                found: values.len(),
-            });
-        }
-        let rows = TokenRows {
-            keys: keys.to_f32(RowsOf::Keys, key_dim)?,
-            values: values.to_f32(RowsOf::Values, value_dim)?,
-        };
-        let wake = || self.engine.wake_learner(self.shard.shard());
-        let widths = (key_dim, value_dim);
-        let end = self.shard.push(&rows, widths, &self.engine.bounds, wake)?;
+        RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
+        keys.check(RowsOf::Keys, key_dim)?;
+        values.check(RowsOf::Values, value_dim)?;
+        let wake = || self.engine.wake_learner(self.shard.value());
+        let bounds = &self.engine.bounds;
+        let end = self.shard.push((keys, values), about, bounds, wake)?;
+        self.engine.account(&self.shard);
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }
 
@@ -83,35 +89,69 @@ impl UserMemory {
         queries: Rows<'_>,
         recalled: &mut [f32],
     ) -> Result<RecallInfo, RuntimeError> {
-        let (key_dim, value_dim) = self.engine.widths();
-        let tokens = queries.len();
-        let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
-        if recalled.len() != tokens * value_dim {
-            return Err(RuntimeError::Shape {
-                what: "the length of the buffer for what is recalled",
-                expected: tokens * value_dim,
-                found: recalled.len(),
-            });
-        }
         let snapshot = self.reader.load(&self.shard.published)?;
-        if tokens > 0 {
-            let device = self.engine.memory.device();
-            let queries =
-                Tensor::<2>::from_data(TensorData::new(queries, [tokens, key_dim]), &device);
-            let read = self.engine.memory.read(&snapshot.state, queries);
-            let read = read
-                .into_data_as::<f32>()
-                .try_into_vec::<f32>()
-                .expect("the data was just converted to f32");
-            recalled.copy_from_slice(&read);
-        }
-        Ok(RecallInfo {
-            version: snapshot.version,
-            lag: self
-                .shard
-                .accepted_tokens()
-                .saturating_sub(snapshot.state.tokens_seen),
-        })
+        let mut info = recall(&self.engine, &snapshot, queries, recalled)?;
+        info.lag = self
+            .shard
+            .accepted_tokens()
+            .saturating_sub(snapshot.state.tokens_seen);
+        Ok(info)
+    }
+
+    /// How much each pair would surprise the memory: `|M(key) - value| / |value|`, which is
+    /// what the write gate compares with its threshold. 0 is known, 1 is new. Nothing is
+    /// learned.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for rows that do not fit and
+    /// for a buffer that is not as long as there are pairs.
+    pub fn surprise_into(
+        &self,
+        keys: Rows<'_>,
+        values: Rows<'_>,
+        surprise: &mut [f32],
+    ) -> Result<(), RuntimeError> {
+        let snapshot = self.reader.load(&self.shard.published)?;
+        recall::surprise(&self.engine, &snapshot, keys, values, surprise)
+    }
+
+    /// What the memory knows now, to recall from it several times while it learns on.
+    ///
+    /// # Errors
+    /// [`RuntimeError::ForeignSnapshot`], which is a bug.
+    pub fn snapshot(&self) -> Result<MemorySnapshot, RuntimeError> {
+        let snapshot = self.reader.load(&self.shard.published)?;
+        Ok(MemorySnapshot::new(&self.engine, snapshot))
+    }
+
+    /// Takes an item back: approximately at once, by writing under its keys until they recall
+    /// hardly anything, behind everything that was handed over. Waits until the item itself
+    /// is learned. `None` when the ledger does not know the item: it
+    /// was never handed over under this name, was forgotten, or is older than the ledger.
+    ///
+    /// Until [`rebuild`](Self::rebuild), items that shared features with it may still carry a
+    /// trace, and older generations on disk hold it. A rollback to one of those forgets the
+    /// item again.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe). After an error call again.
+    pub fn forget(&self, item: impl Into<ItemId>) -> Result<Option<ForgottenItem>, RuntimeError> {
+        Shard::forget_item(&self.shard, &self.engine, item.into())
+    }
+
+    /// Learns the tokens that are kept again, without the items that were forgotten, so that
+    /// the memory is bit for bit as if they had never been handed over. Then removes every
+    /// older generation, the pinned one included, for they hold them. Readers keep what they
+    /// have meanwhile; `observe` waits.
+    ///
+    /// Positions in the stream change: tickets from before report
+    /// [`RuntimeError::RolledBack`].
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoReplay`] when [`LedgerConfig::replay_bytes`](crate::LedgerConfig) is
+    /// 0 or the tokens are not there, and as [`flush`](Self::flush).
+    pub fn rebuild(&self) -> Result<Rebuilt, RuntimeError> {
+        self.engine.rebuild(&self.shard)
     }
 
     /// Waits until everything handed over so far is learned and durable.
@@ -143,7 +183,13 @@ impl UserMemory {
     /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
     /// among it. The memory is as it was then.
     pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
-        self.engine.roll_back(self.shard.shard())
+        self.engine.roll_back(&self.shard)
+    }
+
+    /// Widths of keys and values.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        self.engine.widths()
     }
 
     /// How far this memory has come.

@@ -1,5 +1,7 @@
 //! Rows of numbers in the caller's memory: the only form in which data enters.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 use crate::error::RuntimeError;
@@ -16,6 +18,7 @@ pub struct Rows<'a> {
     rows: usize,
     dim: usize,
     row_stride: usize,
+    is_unit: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,14 @@ impl<'a> Rows<'a> {
         self
     }
 
+    /// The same rows, each divided by its length as it comes in: what the presets expect of
+    /// keys and values, and the way to store hidden states as their own keys and values. A
+    /// row of zeros stays one.
+    pub fn unit(mut self) -> Self {
+        self.is_unit = true;
+        self
+    }
+
     /// How many rows.
     pub fn len(&self) -> usize {
         self.rows
@@ -68,11 +79,20 @@ impl<'a> Rows<'a> {
             rows,
             dim,
             row_stride: dim,
+            is_unit: false,
         }
     }
 
     /// The rows as contiguous `f32`, once width, length and every number are checked.
     pub(crate) fn to_f32(self, what: RowsOf, dim: usize) -> Result<Vec<f32>, RuntimeError> {
+        self.check(what, dim)?;
+        let mut values = Vec::with_capacity(self.rows * dim);
+        self.append_to(&mut values, 0..self.rows);
+        Ok(values)
+    }
+
+    /// Checks width, length and every number.
+    pub(crate) fn check(&self, what: RowsOf, dim: usize) -> Result<(), RuntimeError> {
         let mismatch = |what, expected, found| RuntimeError::Shape {
             what,
             expected,
@@ -99,33 +119,88 @@ impl<'a> Rows<'a> {
         if len < needed {
             return Err(mismatch(what.slice(), needed, len));
         }
-        let values = match self.data {
-            Data::F32(data) => self.gather(data, |number| number),
-            Data::F16(data) => self.gather(data, f16::to_f32),
-            Data::Bf16(data) => self.gather(data, bf16::to_f32),
-        };
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(index) => Err(RuntimeError::NotFinite {
-                what: what.name(),
-                row: index / dim,
-                column: index % dim,
-                value: values[index],
-            }),
+        match self.data {
+            Data::F32(data) => self.check_finite(data, what, |number| number),
+            Data::F16(data) => self.check_finite(data, what, f16::to_f32),
+            Data::Bf16(data) => self.check_finite(data, what, bf16::to_f32),
         }
     }
 
-    fn gather<T: Copy>(&self, data: &[T], convert: impl Fn(T) -> f32) -> Vec<f32> {
-        let mut values = Vec::with_capacity(self.rows * self.dim);
-        for row in 0..self.rows {
-            let start = row * self.row_stride;
-            values.extend(
-                data[start..start + self.dim]
-                    .iter()
-                    .map(|number| convert(*number)),
-            );
+    /// Appends some of the rows, which are checked, as contiguous `f32`.
+    pub(crate) fn append_to(&self, values: &mut Vec<f32>, rows: Range<usize>) {
+        let start = values.len();
+        match self.data {
+            Data::F32(data) => self.append(data, rows, values, |number| number),
+            Data::F16(data) => self.append(data, rows, values, f16::to_f32),
+            Data::Bf16(data) => self.append(data, rows, values, bf16::to_f32),
         }
-        values
+        if self.is_unit {
+            values[start..]
+                .chunks_exact_mut(self.dim)
+                .for_each(normalise);
+        }
+    }
+
+    fn row<'b, T>(&self, data: &'b [T], row: usize) -> &'b [T] {
+        &data[row * self.row_stride..][..self.dim]
+    }
+
+    fn check_finite<T: Copy>(
+        &self,
+        data: &[T],
+        what: RowsOf,
+        convert: impl Fn(T) -> f32,
+    ) -> Result<(), RuntimeError> {
+        for row in 0..self.rows {
+            let numbers = self.row(data, row).iter().map(|number| convert(*number));
+            // Without an early exit the loop is one of vector instructions.
+            if numbers
+                .clone()
+                .fold(true, |finite, x| finite & x.is_finite())
+            {
+                continue;
+            }
+            for (column, value) in numbers.enumerate() {
+                if !value.is_finite() {
+                    return Err(RuntimeError::NotFinite {
+                        what: what.name(),
+                        row,
+                        column,
+                        value,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append<T: Copy>(
+        &self,
+        data: &[T],
+        rows: Range<usize>,
+        values: &mut Vec<f32>,
+        convert: impl Fn(T) -> f32,
+    ) {
+        if self.row_stride == self.dim {
+            let numbers = &data[rows.start * self.dim..rows.end * self.dim];
+            values.extend(numbers.iter().map(|number| convert(*number)));
+            return;
+        }
+        for row in rows {
+            let numbers = self.row(data, row).iter();
+            values.extend(numbers.map(|number| convert(*number)));
+        }
+    }
+}
+
+/// Divides a finite row by its length, in `f64`, so that no square overflows.
+fn normalise(row: &mut [f32]) {
+    let energy: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    if energy > 0.0 {
+        let scale = energy.sqrt().recip();
+        for number in row {
+            *number = (f64::from(*number) * scale) as f32;
+        }
     }
 }
 
@@ -196,6 +271,17 @@ mod tests {
         let numbers = [1.0_f32; 5];
         let rows = Rows::f32(&numbers, 2, 2).with_row_stride(3);
         assert_eq!(rows.to_f32(RowsOf::Keys, 2).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn unit_rows_have_length_one_whatever_their_size() {
+        let numbers = [3.0_f32, 4.0, 0.0, 0.0, 3e38, 4e37, 1e-38, 1e-38];
+        let rows = Rows::f32(&numbers, 4, 2).unit();
+        let rows = rows.to_f32(RowsOf::Keys, 2).unwrap();
+        assert_eq!(rows[..4], [0.6, 0.8, 0.0, 0.0]);
+        for row in rows[4..].chunks_exact(2) {
+            assert!((row[0].hypot(row[1]) - 1.0).abs() < 1e-6, "{row:?}");
+        }
     }
 
     #[test]

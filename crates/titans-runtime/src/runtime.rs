@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use titans_store::{ForgetReceipt, ShardId};
 
+use crate::backup::TickReport;
 use crate::config::RuntimeConfig;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
@@ -48,6 +49,9 @@ impl Runtime {
         }
         for index in 0..runtime.engine.config.savers {
             runtime.spawn(format!("titanmem-save-{index}"), Engine::run_saver)?;
+        }
+        if runtime.engine.ticks_by_itself() {
+            runtime.spawn("titanmem-backup".to_owned(), Engine::run_backups)?;
         }
         Ok(runtime)
     }
@@ -92,9 +96,24 @@ impl Runtime {
         self.engine.shards.len()
     }
 
-    /// How long the steps took since the runtime was opened.
+    /// What the runtime has done since it was opened, and what it holds now.
     pub fn stats(&self) -> Stats {
-        self.engine.timers.stats()
+        self.engine.stats()
+    }
+
+    /// Does what is due at `now`: cold backups, if the configuration asks for them. Cheap
+    /// when nothing is due, but it looks at a small file of every memory on disk, and a
+    /// backup takes as long as copying does, so call it every few minutes on a thread that
+    /// may wait. Neither learning nor reading waits for it.
+    ///
+    /// A program that lets a thread of the runtime do this
+    /// ([`BackupDriver::Thread`](crate::BackupDriver::Thread)) need not call it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Closed`], and when the folder of memories cannot be listed. A backup
+    /// that fails is in the report, and an alert.
+    pub fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+        self.engine.tick(now)
     }
 
     /// Waits until everything handed over so far is learned and durable, for every user.
@@ -103,12 +122,15 @@ impl Runtime {
     /// The first failure, after all users were waited for.
     pub fn flush(&self) -> Result<(), RuntimeError> {
         let shards = self.engine.shards.all();
-        for shard in &shards {
-            self.engine.hurry(shard, shard.accepted());
+        let ends: Vec<_> = shards.iter().map(|shard| shard.accepted()).collect();
+        // All hurry before the first is waited for.
+        for (shard, end) in shards.iter().zip(&ends) {
+            self.engine.hurry(shard, *end);
         }
         let waited = shards
             .iter()
-            .map(|shard| shard.wait(shard.accepted(), Watermark::Durable, None));
+            .zip(ends)
+            .map(|(shard, end)| shard.wait(end, Watermark::Durable, None));
         waited.fold(Ok(()), Result::and)
     }
 
@@ -144,6 +166,7 @@ impl Runtime {
         }
         self.engine.learners.close();
         self.engine.savers.close();
+        self.engine.backups.close();
         for thread in self.threads.drain(..) {
             // The steps of a shard are guarded, so a thread has nothing to report.
             let _ = thread.join();
@@ -151,7 +174,9 @@ impl Runtime {
         let users = shards
             .iter()
             .map(|shard| {
+                shard.end();
                 shard.close_files();
+                shard.account_nothing(&self.engine.meters);
                 UserReport {
                     shard: shard.id,
                     progress: shard.progress(),
@@ -159,6 +184,7 @@ impl Runtime {
                 }
             })
             .collect();
+        self.engine.meters.resident_users.set(0);
         self.engine.release_root();
         CloseReport { users }
     }

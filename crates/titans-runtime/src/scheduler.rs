@@ -9,8 +9,8 @@ use crate::shard::Shard;
 
 /// Shards that wait for a thread, the longest due first.
 ///
-/// A thread does one chunk or one file and puts the shard back if there is more. So a user
-/// who streams a book delays another user by one chunk at most per thread.
+/// A thread does one chunk of each shard that it takes, or one file, and puts the shard back
+/// if there is more. So a user who streams a book delays another user by one batch at most.
 #[derive(Debug, Default)]
 pub(crate) struct WorkQueue {
     state: Mutex<QueueState>,
@@ -25,11 +25,12 @@ struct QueueState {
     closed: bool,
 }
 
+/// A shard's place in line.
 #[derive(Debug)]
-struct Turn {
+pub(crate) struct Turn {
     due: Instant,
     arrival: u64,
-    shard: Arc<Shard>,
+    pub(crate) shard: Arc<Shard>,
 }
 
 impl WorkQueue {
@@ -68,6 +69,27 @@ impl WorkQueue {
                     .unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// The next shard if one is due now; does not wait.
+    pub(crate) fn pop_due(&self) -> Option<Turn> {
+        let mut state = self.lock();
+        let Reverse(next) = state.waiting.peek()?;
+        if next.due > Instant::now() {
+            return None;
+        }
+        state.waiting.pop().map(|Reverse(turn)| turn)
+    }
+
+    /// Gives shards the places back that they had.
+    pub(crate) fn put_back(&self, turns: Vec<Turn>) {
+        if turns.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        state.waiting.extend(turns.into_iter().map(Reverse));
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Sends every thread home. What waits is dropped.

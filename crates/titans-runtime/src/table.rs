@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use titans_store::ShardId;
 
 use crate::error::RuntimeError;
-use crate::shard::{Lease, Shard};
+use crate::shard::{Lease, Leased, Shard, Slot};
+use crate::stats::Meters;
 
 /// The shards that are in memory, at most as many as fit.
 ///
@@ -18,29 +19,21 @@ use crate::shard::{Lease, Shard};
 /// nothing to save, the one that was used longest ago; if there is none, after saving.
 #[derive(Debug)]
 pub(crate) struct ShardTable {
-    slots: Mutex<HashMap<ShardId, Arc<Slot>>>,
+    slots: Mutex<HashMap<ShardId, Arc<Slot<Shard>>>>,
     /// Shards that fit into memory.
     limit: usize,
     /// Held while room is made and taken, so that two openings do not share the same room.
     admission: Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Slot(Mutex<Option<Arc<Shard>>>);
-
-impl Slot {
-    fn get(&self) -> Option<Arc<Shard>> {
-        let shard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shard.clone()
-    }
+    meters: Arc<Meters>,
 }
 
 impl ShardTable {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, meters: Arc<Meters>) -> Self {
         Self {
             slots: Mutex::new(HashMap::new()),
             limit,
             admission: Mutex::new(()),
+            meters,
         }
     }
 
@@ -65,21 +58,19 @@ impl ShardTable {
         self.make_room(save)?;
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(id).or_default())
+            let slot = Arc::clone(slots.entry(id).or_default());
+            self.meters.resident_users.set(slots.len());
+            slot
         };
-        let mut shard = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The place is taken: the slot counts from here on.
-        drop(admission);
-        match open() {
-            Ok(opened) => {
-                metrics::gauge!("titanmem_resident_users").set(self.len() as f64);
-                Ok(Lease::new(shard.insert(Arc::new(opened))))
-            }
-            Err(error) => {
+        // Once the slot is locked the place is taken: it counts from here on.
+        let admitted = || drop(admission);
+        slot.fill(admitted, || {
+            let opened = open();
+            if opened.is_err() {
                 self.remove(id);
-                Err(error)
             }
-        }
+            opened
+        })
     }
 
     /// Takes a shard out of memory, leased or not, once `act` has dealt with it. Nobody
@@ -93,11 +84,14 @@ impl ShardTable {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(id).or_default())
         };
-        let mut shard = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = act(shard.as_ref());
-        *shard = None;
-        self.remove(id);
-        outcome
+        slot.empty(|shard| {
+            let outcome = act(shard);
+            if let Some(shard) = shard {
+                shard.account_nothing(&self.meters);
+            }
+            self.remove(id);
+            outcome
+        })
     }
 
     /// All shards in memory, in the order of their ids.
@@ -119,20 +113,17 @@ impl ShardTable {
             Arc::clone(slots.get(&id)?)
         };
         // Waits while another thread opens or closes it.
-        let shard = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shard.as_ref().map(Lease::new)
+        slot.lease()
     }
 
     /// Lets shards leave until there is room for one more.
     fn make_room(&self, save: impl Fn(&Arc<Shard>)) -> Result<(), RuntimeError> {
         while self.len() >= self.limit {
-            let mut idle: Vec<_> = self
-                .all()
-                .into_iter()
-                .filter(|shard| !shard.is_leased())
-                .collect();
-            idle.sort_by_key(|shard| (!shard.is_clean(), shard.last_used()));
-            let Some(shard) = idle.into_iter().next() else {
+            let idle = (self.all().into_iter()).filter(|shard| !shard.leases().are_held());
+            // Looks at each once: saves and leases end meanwhile, and a sort that sees the
+            // order change panics.
+            let order = |shard: &Arc<Shard>| (!shard.is_clean(), shard.leases().last_released());
+            let Some(shard) = idle.min_by_key(order) else {
                 return Err(RuntimeError::OverBudget {
                     resident: self.len(),
                     limit: self.limit,
@@ -156,15 +147,17 @@ impl ShardTable {
             slots.get(&shard.id).cloned()
         };
         let Some(slot) = slot else { return };
-        let mut resident = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let may_leave = shard.is_clean() || shard.failure().is_some();
-        if shard.is_leased() || !may_leave {
-            return;
-        }
-        shard.close_files();
-        *resident = None;
-        self.remove(shard.id);
-        metrics::counter!("titanmem_evictions_total").increment(1);
+        slot.evict(|shard| {
+            let may_leave = shard.is_clean() || shard.failure().is_some();
+            if may_leave {
+                let _span = tracing::debug_span!("evict", shard = %shard.id).entered();
+                shard.close_files();
+                shard.account_nothing(&self.meters);
+                self.remove(shard.id);
+                self.meters.evictions.add(1);
+            }
+            may_leave
+        });
     }
 
     /// Takes a slot out of the map. The caller holds the slot's own lock, so whoever waits
@@ -172,9 +165,10 @@ impl ShardTable {
     fn remove(&self, id: ShardId) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.remove(&id);
+        self.meters.resident_users.set(slots.len());
     }
 
-    fn slots(&self) -> Vec<Arc<Slot>> {
+    fn slots(&self) -> Vec<Arc<Slot<Shard>>> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.values().cloned().collect()
     }

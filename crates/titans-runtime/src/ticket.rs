@@ -44,7 +44,8 @@ impl Ticket {
     ///
     /// # Errors
     /// [`RuntimeError::Failed`] when learning or saving failed, [`RuntimeError::RolledBack`]
-    /// when the memory was rolled back since.
+    /// when the memory was rolled back since, [`RuntimeError::Closed`] when the runtime was
+    /// closed before.
     pub fn wait(&self) -> Result<(), RuntimeError> {
         self.wait_until(Watermark::Durable, None)
     }
@@ -70,8 +71,8 @@ impl Ticket {
         watermark: Watermark,
         deadline: Option<Instant>,
     ) -> Result<(), RuntimeError> {
-        self.engine.hurry(self.shard.shard(), self.end);
-        self.shard.wait(self.end, watermark, deadline)
+        let shard = self.shard.value();
+        self.engine.reach(shard, self.end, watermark, deadline)
     }
 }
 

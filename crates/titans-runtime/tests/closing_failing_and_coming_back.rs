@@ -166,6 +166,8 @@ fn async_and_interval_pass_over_generations_but_a_wait_does_not() {
         let root = tempfile::tempdir().unwrap();
         let mut config = config();
         config.durability = durability;
+        // Learning must be faster than the disk.
+        config.recall_watch = None;
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(60 * CHUNK, 6);
@@ -261,4 +263,49 @@ fn whoever_asked_is_told_what_was_lost_and_what_failed() {
     assert_eq!(kinds, [AlertKind::DamagedFile, AlertKind::Failed]);
     assert!(alerts.iter().all(|alert| alert.shard == memory.shard()));
     assert!(alerts[0].message.contains("generation 1 is damaged"));
+}
+
+#[test]
+fn after_a_close_that_ran_out_of_time_nobody_waits_for_ever() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.queue_tokens = 400 * CHUNK;
+    let runtime = Runtime::open(root.path(), config).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    memory.pin().unwrap_err();
+    let stream = Stream::new(400 * CHUNK, 8);
+    let ticket = stream.observe(&memory, 0..stream.tokens()).unwrap();
+    let report = runtime.close(Duration::ZERO);
+    assert!(!report.is_durable(), "so much is not learned in no time");
+    assert!(matches!(ticket.wait(), Err(RuntimeError::Closed)));
+    assert!(matches!(memory.flush(), Err(RuntimeError::Closed)));
+    assert!(matches!(memory.roll_back(), Err(RuntimeError::Closed)));
+    assert!(memory.forget(1_u64).unwrap().is_none());
+    // What is there can still be read.
+    assert_eq!(stream.recall(&memory).len(), stream.tokens() * VALUE_DIM);
+}
+
+#[test]
+fn an_item_that_was_cut_off_by_closing_is_not_known() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.queue_tokens = CHUNK;
+    let runtime = Runtime::open(root.path(), config).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(4000 * CHUNK, 9);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let tokens = stream.tokens();
+            let keys = Rows::f32(&stream.keys, tokens, KEY_DIM);
+            let values = Rows::f32(&stream.values, tokens, VALUE_DIM);
+            memory.observe_item(7_u64, keys, values).map(drop)
+        });
+        while memory.progress().visible == 0 {
+            std::thread::yield_now();
+        }
+        runtime.close(Duration::from_secs(60));
+        let cut_off = writer.join().unwrap();
+        assert!(matches!(cut_off, Err(RuntimeError::Closed)), "{cut_off:?}");
+    });
+    assert!(memory.forget(7_u64).unwrap().is_none());
 }

@@ -17,6 +17,7 @@
 //! - [`MemoryStore`] writes generations so that a power loss leaves the old one or the new
 //!   one, and recovers the newest that verifies.
 //! - [`MemoryStore::save_delta`] appends what changed to a journal, with one flush.
+//! - [`RecordLog`] keeps what belongs to a memory and is no weight, beside its generations.
 //! - [`read_newest`], [`MemoryReader`], [`verify_dir`] and [`inspect`] only look.
 //! - [`MemoryStore::roll_back_to`] writes an older generation anew; [`forget`] removes all.
 //! - [`UserKey`] seals every section (feature `encryption`); `create_backup` and
@@ -103,6 +104,7 @@ pub use codec::{
 };
 pub use error::StoreError;
 pub use format::limits::Limits;
+pub use fs::Spent;
 pub use image::{
     ChoiceRecord, MemoryImage, ModelRecord, RecallRecord, ShardId, Stamp, TensorRecord, TensorRole,
 };
@@ -110,7 +112,7 @@ pub use import::{ImportRules, import_untrusted};
 pub use key::UserKey;
 pub use schedule::BackupSchedule;
 pub use store::{
-    DeltaCheck, Erasure, FileVerdict, ForgetReceipt, Generation, Kept, MemoryReader, MemoryStore,
-    NetworkFolders, Recovery, SaveMode, Saved, SavedForm, Skipped, StoreConfig, TornTail, forget,
-    read_newest, verify_dir, verify_dir_with,
+    DeltaCheck, Erasure, FileVerdict, ForgetReceipt, Generation, Kept, LogContents, MemoryReader,
+    MemoryStore, NetworkFolders, RecordLog, Recovery, SaveMode, Saved, SavedForm, Skipped,
+    StoreConfig, TornTail, forget, read_newest, verify_dir, verify_dir_with,
 };

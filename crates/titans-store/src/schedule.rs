@@ -14,7 +14,7 @@ use crate::image::ShardId;
 
 /// Name of the file.
 pub(crate) const FILE: &str = "backups.msgpack";
-const NEW_FILE: &str = ".tmp-backups";
+pub(crate) const NEW_FILE: &str = ".tmp-backups";
 /// A list of paths; more is not one of ours.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -86,20 +86,23 @@ impl BackupSchedule {
         Ok(schedule)
     }
 
-    /// Backups beyond the newest `keep`, oldest first. The caller removes the files and then
-    /// calls [`BackupSchedule::drop_missing`].
-    pub fn expired(&self, keep: usize) -> &[PathBuf] {
-        let count = self.backups.len().saturating_sub(keep);
-        self.backups.get(..count).unwrap_or_default()
+    /// Backups in `folder` beyond the newest `keep` there, oldest first. What a person has
+    /// put elsewhere is not counted. The caller removes the files and then calls
+    /// [`BackupSchedule::take_off`].
+    pub fn expired(&self, folder: &Path, keep: usize) -> Vec<PathBuf> {
+        let inside = |backup: &&PathBuf| backup.parent() == Some(folder);
+        let inside: Vec<_> = self.backups.iter().filter(inside).cloned().collect();
+        let count = inside.len().saturating_sub(keep);
+        inside.into_iter().take(count).collect()
     }
 
-    /// Takes backups off the list that are no longer there, durably.
+    /// Takes backups that were removed off the list, durably.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn drop_missing(dir: &Path) -> Result<Self, StoreError> {
+    pub fn take_off(dir: &Path, removed: &[PathBuf]) -> Result<Self, StoreError> {
         let mut schedule = Self::load(dir)?;
-        schedule.backups.retain(|backup| backup.exists());
+        schedule.backups.retain(|backup| !removed.contains(backup));
         schedule.store(dir)?;
         Ok(schedule)
     }
@@ -179,13 +182,17 @@ mod tests {
         let schedule = BackupSchedule::load(dir.path()).expect("it reads");
         assert_eq!(schedule.last_unix, Some(5));
         assert!(schedule.backups[0].ends_with("b.tar") && schedule.backups.len() == 2);
-        assert_eq!(schedule.expired(1).len(), 1);
-        assert!(
-            BackupSchedule::drop_missing(dir.path())
-                .expect("it is written")
-                .backups
-                .is_empty()
-        );
+        let elsewhere = dir.path().join("by hand.tar");
+        let schedule = BackupSchedule::record(dir.path(), &elsewhere, now).expect("it is written");
+        let here = schedule.backups[0]
+            .parent()
+            .expect("it is absolute")
+            .to_owned();
+        let expired = schedule.expired(&here, 1);
+        assert!(expired == schedule.backups[..1] && expired[0].ends_with("b.tar"));
+        let left = BackupSchedule::take_off(dir.path(), &expired).expect("it is written");
+        assert!(left.backups == schedule.backups[1..]);
+        assert!(left.expired(&here, 1).is_empty());
         std::fs::write(dir.path().join(FILE), b"\xc1garbage").expect("it is written");
         assert_eq!(
             BackupSchedule::load(dir.path()).expect("it reads"),

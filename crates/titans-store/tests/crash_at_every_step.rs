@@ -9,6 +9,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use common::{SHARD, image_at, small_image, tensor};
 use titans_store::fs::{Fault, FaultyStorage, Storage};
@@ -386,6 +387,7 @@ fn one_failed_step_costs_one_save_at_most() {
 #[test]
 fn a_file_whose_flush_failed_is_never_flushed_again() {
     let (storage, mut store) = settled();
+    let before = store.spent();
     storage.fail_at(2, Fault::Error(ErrorKind::Other));
     let steps = steps_of(&storage, || drop(store.save(&image_at(6)).unwrap()));
     assert_eq!(
@@ -394,6 +396,10 @@ fn a_file_whose_flush_failed_is_never_flushed_again() {
             "create", "write", "sync", "remove", "create", "write", "sync"
         ]
     );
+    // The save succeeded; that a flush failed on the way is told all the same.
+    let spent = store.spent().since(before);
+    assert_eq!(spent.flush_errors, 1);
+    assert!(spent.encode > Duration::ZERO && spent.flush > Duration::ZERO);
     let points = storage.crash_points();
     assert_eq!(chunk_of(&open(&points.last().unwrap().cut(0, 0)).1), 6);
 }
@@ -408,6 +414,7 @@ fn a_journal_whose_flush_failed_is_left_for_a_whole_file() {
     storage.fail_at(1, Fault::Error(ErrorKind::Other));
     let steps = steps_of(&storage, || drop(save_next(&mut store, 4).unwrap()));
     assert_eq!(steps[..4], ["write", "sync data", "create", "write"]);
+    assert_eq!(store.spent().flush_errors, 1);
     assert!(!steps[2..].contains(&"sync data"), "{steps:?}");
     let again = steps_of(&storage, || drop(save_next(&mut store, 5).unwrap()));
     assert_eq!(again[0], "create", "the next record begins another journal");

@@ -264,10 +264,13 @@ fn stray_temporaries_are_swept_and_other_files_left() {
     saved(&dir, 1);
     fs::write(dir.join(".tmp-12-34"), b"half").unwrap();
     fs::write(dir.join("notes.txt"), b"mine").unwrap();
+    // Whoever notes a backup holds no lock, and may be about to give this its name.
+    fs::write(dir.join(".tmp-backups"), b"being written").unwrap();
     let (_store, recovery) = open(&dir);
     assert!(recovery.skipped.is_empty());
     let newest = Generation::new(1).file_name();
-    assert_eq!(names(&dir), ["LOCK", newest.as_str(), "notes.txt"]);
+    let left = [".tmp-backups", "LOCK", newest.as_str(), "notes.txt"];
+    assert_eq!(names(&dir), left);
 }
 
 #[test]

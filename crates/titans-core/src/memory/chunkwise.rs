@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 
 use super::advance::{StepGates, StepRetention, advance, norm_of_all};
-use super::coefficients::{Coefficients, last_row};
+use super::coefficients::{AtEnd, PerToken};
 use super::learned::Learned;
 use super::pass::first_then_last;
 use super::recurrent;
@@ -20,10 +20,21 @@ use crate::miras::{LinearMaps, OuterGradient};
 pub(crate) struct Updated {
     pub(crate) learned: Learned,
     pub(crate) surprise: Surprise,
-    /// Norm of the gradient of the whole update, steps included, `[memories, 1]`.
-    pub(crate) update_norm: Tensor<2>,
+    /// Norm of the gradient of the whole update, steps included, `[memories, 1]`, where it
+    /// was asked for or came along.
+    pub(crate) update_norm: Option<Tensor<2>>,
     /// Reads after each token, if there were queries.
     pub(crate) token_reads: Option<Tensor<3>>,
+}
+
+/// How much of an update is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What a write reports: which tokens were written, and how surprising each was.
+    Surprise,
+    /// Norms and losses, too, each of which costs a pass over what it is about; the norm of
+    /// the update costs a matrix product per tensor.
+    All,
 }
 
 /// Makes one update from `tokens`; with `queries`, also reads with the weights after each
@@ -37,6 +48,7 @@ pub(crate) fn update(
     tokens: &GatedTokens,
     queries: Option<Tensor<3>>,
     tokens_before: u64,
+    detail: Detail,
 ) -> Updated {
     match rules.update().gate_span {
         GateSpan::PerToken if rules.has_closed_form() => {
@@ -44,7 +56,7 @@ pub(crate) fn update(
                 // The weights are no linear map of the accumulator: no dual form.
                 return recurrent::update(rules, learned, tokens, queries, tokens_before);
             }
-            closed_form(rules, learned, tokens, queries)
+            closed_form(rules, learned, tokens, queries, detail)
         }
         GateSpan::PerToken => recurrent::update(rules, learned, tokens, queries, tokens_before),
         GateSpan::PerUpdate => per_update(rules, learned, tokens, queries, tokens_before),
@@ -56,13 +68,11 @@ fn closed_form(
     learned: Learned,
     tokens: &GatedTokens,
     queries: Option<Tensor<3>>,
+    detail: Detail,
 ) -> Updated {
     let surprise = surprise(rules, &learned, tokens);
-    let coefficients = Coefficients::new(
-        surprise.steps.clone(),
-        &rules.momentum_decays(tokens),
-        &surprise.retention,
-    );
+    let decays = rules.momentum_decays(tokens);
+    let coefficients = AtEnd::new(&surprise.steps, &decays, &surprise.retention);
     let target = learned
         .initial
         .as_ref()
@@ -73,13 +83,13 @@ fn closed_form(
             learned: &learned,
             target,
             outers: &surprise.outers,
-            coefficients: &coefficients,
+            coefficients: &PerToken::new(surprise.steps.clone(), &decays, &surprise.retention),
         };
         rules.config.miras.architecture.predict(&maps, queries)
     });
 
-    let weights_kept = last_of(&coefficients.weights_kept);
-    let into_weights = last_row(coefficients.gradient_into_weights.clone());
+    let weights_kept = coefficients.weights_kept.unsqueeze_dim::<3>(2);
+    let into_weights = coefficients.gradient_into_weights;
     let mut accumulators = Vec::with_capacity(learned.accumulators.len());
     let mut momenta: Vec<Vec<Tensor<3>>> = vec![Vec::new(); learned.momenta.len()];
     for (tensor, accumulator) in learned.accumulators.iter().enumerate() {
@@ -93,7 +103,7 @@ fn closed_form(
             .iter()
             .zip(&coefficients.momentum_into_weights)
         {
-            after = after + buffers[tensor].clone() * last_of(share);
+            after = after + buffers[tensor].clone() * share.clone().unsqueeze_dim::<3>(2);
         }
         accumulators.push(after - weighted_sum(outer, &into_weights));
 
@@ -109,7 +119,8 @@ fn closed_form(
             momenta[order].push(carried - gradient);
         }
     }
-    let update_norm = norm_of_all(&sum_of_gradients(rules, &surprise));
+    let update_norm =
+        (detail == Detail::All).then(|| norm_of_all(&sum_of_gradients(rules, &surprise)));
     Updated {
         learned: Learned {
             accumulators,
@@ -151,7 +162,7 @@ fn per_update(
     Updated {
         learned,
         surprise,
-        update_norm,
+        update_norm: Some(update_norm),
         token_reads,
     }
 }
@@ -202,22 +213,13 @@ fn weighted_sum(outer: &OuterGradient, weights: &Tensor<2>) -> Tensor<3> {
     outer.inputs.clone().swap_dims(1, 2).matmul(deltas)
 }
 
-/// The value at the last token, `[memories, 1, 1]`.
-fn last_of(of_each: &Tensor<2>) -> Tensor<3> {
-    let [_, tokens] = of_each.dims();
-    of_each
-        .clone()
-        .narrow(1, tokens - 1, 1)
-        .unsqueeze_dim::<3>(2)
-}
-
 /// The weights after each token of an update, applied without building them: the dual
 /// form.
 struct TokenMaps<'a> {
     learned: &'a Learned,
     target: Option<&'a Vec<Tensor<3>>>,
     outers: &'a [OuterGradient],
-    coefficients: &'a Coefficients,
+    coefficients: &'a PerToken,
 }
 
 impl LinearMaps for TokenMaps<'_> {

@@ -1,30 +1,125 @@
-//! The coefficients of the closed form: how much of what is in the weights after a token.
+//! The coefficients of the closed form: how much of what is in the weights after an update,
+//! and after each of its tokens.
 
 use burn::tensor::Tensor;
 
-/// How the weights and momenta after each token of an update are made from those before
-/// the update and from the gradients of its tokens (`docs/chunkwise.md`).
+/// How the weights and momenta after an update are made from those before it and from the
+/// gradients of its tokens (`docs/chunkwise.md`).
 ///
 /// ```text
-/// W_t = weights_kept_t W_0 + sum_k momentum_into_weights[k]_t S^k_0
-///       - sum_(i <= t) gradient_into_weights_ti g_i
+/// W_T = weights_kept W_0 + sum_k momentum_into_weights[k] S^k_0
+///       - sum_i gradient_into_weights_i g_i
 /// ```
 ///
-/// and likewise for every momentum buffer after the last token.
-pub(crate) struct Coefficients {
-    /// `[memories, tokens]`.
+/// and likewise for every momentum buffer.
+pub(crate) struct AtEnd {
+    /// `[memories, 1]`.
     pub(crate) weights_kept: Tensor<2>,
-    /// One `[memories, tokens]` per buffer.
+    /// One `[memories, 1]` per buffer.
     pub(crate) momentum_into_weights: Vec<Tensor<2>>,
-    /// `[memories, tokens, tokens]`, lower triangular, steps included.
-    pub(crate) gradient_into_weights: Tensor<3>,
+    /// `[memories, tokens]`, steps included.
+    pub(crate) gradient_into_weights: Tensor<2>,
     /// `[j][k]`: how much of buffer k is in buffer j at the end, `[memories, 1]`, `k <= j`.
     pub(crate) momentum_into_momentum: Vec<Vec<Tensor<2>>>,
     /// How much of each gradient is in buffer j at the end, `[memories, tokens]`.
     pub(crate) gradient_into_momentum: Vec<Tensor<2>>,
 }
 
-impl Coefficients {
+impl AtEnd {
+    /// Goes through the stages from the last to the first: what reaches a stage at token `t`
+    /// is in the end result as often as what it becomes there and at every later token.
+    ///
+    /// # Shapes
+    /// - `steps`, `retention`, each of `momentum_decays`: `[memories, tokens]`
+    pub(crate) fn new(
+        steps: &Tensor<2>,
+        momentum_decays: &[Tensor<2>],
+        retention: &Tensor<2>,
+    ) -> Self {
+        let (weights_kept, gradient_into_weights, momentum_into_weights) =
+            into_the_end(steps, momentum_decays, retention);
+        let mut momentum_into_momentum = Vec::new();
+        let mut gradient_into_momentum = Vec::new();
+        for (buffer, decay) in momentum_decays.iter().enumerate() {
+            let (kept, gradient, mut momenta) =
+                into_the_end(steps, &momentum_decays[..buffer], decay);
+            momenta.push(kept);
+            momentum_into_momentum.push(momenta);
+            gradient_into_momentum.push(gradient);
+        }
+        Self {
+            weights_kept,
+            momentum_into_weights,
+            gradient_into_weights,
+            momentum_into_momentum,
+            gradient_into_momentum,
+        }
+    }
+}
+
+/// What of its own start, of each gradient and of each earlier buffer is in the last of some
+/// stages at the end; `decay` is its own, `before` are those of the stages before it.
+fn into_the_end(
+    steps: &Tensor<2>,
+    before: &[Tensor<2>],
+    decay: &Tensor<2>,
+) -> (Tensor<2>, Tensor<2>, Vec<Tensor<2>>) {
+    let [memories, tokens] = steps.dims();
+    let options = (&steps.device(), steps.dtype());
+    let first = |of_each: &Tensor<2>| of_each.clone().narrow(1, 0, 1);
+    let only_last = match tokens {
+        1 => Tensor::ones([memories, 1], options),
+        _ => Tensor::cat(
+            vec![
+                Tensor::zeros([memories, tokens - 1], options),
+                Tensor::ones([memories, 1], options),
+            ],
+            1,
+        ),
+    };
+    let mut reaches = scan_back(decay, only_last);
+    let kept = first(decay) * first(&reaches);
+    let mut momenta = Vec::new();
+    for decay in before.iter().rev() {
+        reaches = scan_back(decay, reaches);
+        momenta.push(first(decay) * first(&reaches));
+    }
+    momenta.reverse();
+    (kept, reaches * steps.clone(), momenta)
+}
+
+/// `c_t = input_t + decay_(t+1) c_(t+1)` in logarithmically many steps, exact through zeros.
+fn scan_back(decay: &Tensor<2>, input: Tensor<2>) -> Tensor<2> {
+    let [memories, tokens] = input.dims();
+    let options = (&input.device(), input.dtype());
+    let from = |of_each: &Tensor<2>, distance: usize| {
+        let later = of_each.clone().narrow(1, distance, tokens - distance);
+        Tensor::cat(vec![later, Tensor::zeros([memories, distance], options)], 1)
+    };
+    if tokens == 1 {
+        return input;
+    }
+    let (mut factor, mut sum) = (from(decay, 1), input);
+    let mut distance = 1;
+    while distance < tokens {
+        sum = sum.clone() + factor.clone() * from(&sum, distance);
+        factor = factor.clone() * from(&factor, distance);
+        distance *= 2;
+    }
+    sum
+}
+
+/// How the weights after each token of an update are made, for reads beside the tokens.
+pub(crate) struct PerToken {
+    /// `[memories, tokens]`.
+    pub(crate) weights_kept: Tensor<2>,
+    /// One `[memories, tokens]` per buffer.
+    pub(crate) momentum_into_weights: Vec<Tensor<2>>,
+    /// `[memories, tokens, tokens]`, lower triangular, steps included.
+    pub(crate) gradient_into_weights: Tensor<3>,
+}
+
+impl PerToken {
     /// # Shapes
     /// - `steps`, `retention`, each of `momentum_decays`: `[memories, tokens]`
     pub(crate) fn new(
@@ -32,14 +127,9 @@ impl Coefficients {
         momentum_decays: &[Tensor<2>],
         retention: &Tensor<2>,
     ) -> Self {
-        let [_, tokens] = steps.dims();
-        let last = |of_each: Tensor<2>| of_each.narrow(1, tokens - 1, 1);
-
         // What is in the value that the next stage accumulates, after each token.
         let mut from_gradients: Option<Tensor<3>> = None;
         let mut from_buffers: Vec<Tensor<2>> = Vec::new();
-        let mut momentum_into_momentum = Vec::new();
-        let mut gradient_into_momentum = Vec::new();
         for decay in momentum_decays {
             let through = products(decay);
             let carried = carried(&through, decay);
@@ -52,10 +142,6 @@ impl Coefficients {
                 .map(|inner| apply(&through, inner))
                 .collect();
             from_buffers.push(carried);
-            momentum_into_momentum.push(from_buffers.iter().cloned().map(last).collect());
-            if let Some(gradients) = &from_gradients {
-                gradient_into_momentum.push(last_row(gradients.clone()));
-            }
         }
         let kept = products(retention);
         let weights_kept = carried(&kept, retention);
@@ -69,16 +155,8 @@ impl Coefficients {
                 .map(|inner| apply(&kept, inner))
                 .collect(),
             weights_kept,
-            momentum_into_momentum,
-            gradient_into_momentum,
         }
     }
-}
-
-/// The last row of each matrix, `[memories, tokens]`.
-pub(crate) fn last_row(matrix: Tensor<3>) -> Tensor<2> {
-    let [memories, rows, columns] = matrix.dims();
-    matrix.narrow(1, rows - 1, 1).reshape([memories, columns])
 }
 
 /// `P[t, s] = product of decay_j for s < j <= t`, zero above the diagonal.
@@ -121,7 +199,7 @@ fn apply(matrix: &Tensor<3>, column: Tensor<2>) -> Tensor<2> {
 mod tests {
     use super::*;
     use crate::ops::host_floats;
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     #[test]
     fn products_follow_the_definition_also_through_zero() {
@@ -139,24 +217,52 @@ mod tests {
         // One number instead of a tensor, gradient 1 at both tokens.
         let device = Device::flex();
         let of = |values: [[f32; 2]; 1]| Tensor::<2>::from_data(values, &device);
-        let coefficients = Coefficients::new(
-            of([[1.0, 2.0]]),
-            &[of([[0.5, 0.5]]), of([[0.25, 0.25]])],
-            &of([[0.5, 0.5]]),
-        );
+        let decays = [of([[0.5, 0.5]]), of([[0.25, 0.25]])];
+        let at_end = AtEnd::new(&of([[1.0, 2.0]]), &decays, &of([[0.5, 0.5]]));
         // S1: -1, -2.5.  S2: -1, -2.75.  W: -1, -3.25.
-        let after: f32 = host_floats(last_row(coefficients.gradient_into_weights))
-            .iter()
-            .sum();
-        assert_eq!(after, 3.25);
-        let second: f32 = host_floats(coefficients.gradient_into_momentum[1].clone())
-            .iter()
-            .sum();
-        assert_eq!(second, 2.75);
+        let sum = |of_each: &Tensor<2>| host_floats(of_each.clone()).iter().sum::<f32>();
+        assert_eq!(sum(&at_end.gradient_into_weights), 3.25);
+        assert_eq!(sum(&at_end.gradient_into_momentum[1]), 2.75);
         // S1_0 = 1 alone: S1 is 0.5, 0.25; S2 0.5, 0.375; W 0.5, 0.625.
-        assert_eq!(
-            host_floats(coefficients.momentum_into_weights[0].clone()),
-            [0.5, 0.625]
-        );
+        assert_eq!(sum(&at_end.momentum_into_momentum[0][0]), 0.25);
+        assert_eq!(sum(&at_end.momentum_into_momentum[1][0]), 0.375);
+        assert_eq!(sum(&at_end.momentum_into_weights[0]), 0.625);
+    }
+
+    #[test]
+    fn the_end_is_the_last_token() {
+        let device = Device::flex();
+        for tokens in [1, 2, 3, 7, 16, 33] {
+            let of = |salt: usize| {
+                let wave = |at: usize| ((at * 7 + salt * 3) as f32).sin().abs();
+                // A gate that closes now and then.
+                let value = |at: usize| {
+                    if (at + salt).is_multiple_of(5) {
+                        0.0
+                    } else {
+                        wave(at)
+                    }
+                };
+                let values: Vec<f32> = (0..2 * tokens).map(value).collect();
+                Tensor::<2>::from_data(TensorData::new(values, [2, tokens]), &device)
+            };
+            let (steps, decays, retention) = (of(1), [of(2), of(3)], of(4));
+            let at_end = AtEnd::new(&steps, &decays, &retention);
+            let each = PerToken::new(steps, &decays, &retention);
+            let last = |of_each: Tensor<2>| of_each.narrow(1, tokens - 1, 1);
+            let last_row = each.gradient_into_weights.narrow(1, tokens - 1, 1);
+            let mut pairs = vec![
+                (at_end.weights_kept, last(each.weights_kept)),
+                (at_end.gradient_into_weights, last_row.reshape([2, tokens])),
+            ];
+            let momenta = at_end.momentum_into_weights.into_iter();
+            pairs.extend(momenta.zip(each.momentum_into_weights.into_iter().map(last)));
+            for (found, expected) in pairs {
+                for (found, expected) in host_floats(found).iter().zip(host_floats(expected)) {
+                    let error = (found - expected).abs() / expected.abs().max(1.0);
+                    assert!(error < 1e-5, "{tokens} tokens: {found}, {expected}");
+                }
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use burn::tensor::Tensor;
 
-use super::coefficients::{last_row, products};
+use super::coefficients::products;
 
 /// One chunk of a linear delta memory.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ pub fn delta_chunk(
         let overlap = queries.matmul(chunk.keys.clone().swap_dims(1, 2)) * carried.clone();
         old + overlap.matmul(written.clone())
     });
-    let left = last_row(carried).unsqueeze_dim::<3>(2);
+    let left = carried.narrow(1, tokens - 1, 1).swap_dims(1, 2);
     let weights = weights * kept.narrow(1, tokens - 1, 1).unsqueeze_dim::<3>(2)
         + chunk.keys.swap_dims(1, 2).matmul(written * left);
     DeltaResult {

@@ -34,6 +34,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::error::{ConfigError, InputError, StateError};
 use crate::miras::{MemoryArchitecture, Start, StaticMaps};
 use crate::ops::{Expansion, HostOps, MemoryOps, host_floats};
+use chunkwise::Detail;
 use learned::Learned;
 use pass::Pass;
 use rows::RowMemory;
@@ -130,6 +131,13 @@ impl NeuralMemory {
     /// The device on which it computes.
     pub fn device(&self) -> Device {
         self.device.clone()
+    }
+
+    /// Whether a write is made in the state's own tensors where nobody shares them, so that
+    /// [`MemoryState::catch_up`] saves allocations: on the CPU, memories that are written row
+    /// by row.
+    pub fn writes_in_place(&self) -> bool {
+        self.rows.is_some() && self.device == Device::flex()
     }
 
     /// What the seed fixes, in host memory: the frozen expansion of a sparse memory, or
@@ -301,9 +309,6 @@ impl NeuralMemory {
         if keys.dims()[0] == 0 {
             return Ok(WriteReport::default());
         }
-        if let Some(rows) = &self.rows {
-            return rows.write(state, keys, values);
-        }
         let mut reports = self.write_batch(
             std::slice::from_mut(state),
             keys.unsqueeze_dim(0),
@@ -335,30 +340,35 @@ impl NeuralMemory {
         if tokens == 0 {
             return Ok(vec![WriteReport::default(); memories]);
         }
-        let row = |tensor: &Tensor<3>, memory: usize| tensor.clone().narrow(0, memory, 1);
         let given = Tokens::new(keys.clone(), values.clone());
         GatedTokens::resolve(given, 0, 1).check_finite()?;
+        let of_each = |tensor: Tensor<3>| tensor.split(1, 0).into_iter();
         if let Some(rows) = &self.rows {
-            return (states.iter_mut().enumerate())
-                .map(|(memory, state)| {
-                    let keys = row(&keys, memory).squeeze_dim(0);
-                    rows.write(state, keys, row(&values, memory).squeeze_dim(0))
+            let tokens = of_each(keys).zip(of_each(values));
+            return Ok((states.iter_mut().zip(tokens))
+                .map(|(state, (keys, values))| {
+                    rows.write(state, keys.squeeze_dim(0), values.squeeze_dim(0))
                 })
-                .collect();
+                .collect());
         }
-        if !self.in_step(states) {
-            return (states.iter_mut().enumerate())
-                .map(|(memory, state)| {
-                    self.write_in_step(
-                        std::slice::from_mut(state),
-                        row(&keys, memory),
-                        row(&values, memory),
-                    )
-                    .map(|mut reports| reports.remove(0))
-                })
-                .collect();
+        if self.in_step(states) {
+            return self.write_in_step(states, keys, values);
         }
-        self.write_in_step(states, keys, values)
+        let before = states.to_vec();
+        let tokens = of_each(keys).zip(of_each(values)).enumerate();
+        let reports: Result<Vec<_>, _> = (states.iter_mut().zip(tokens))
+            .map(|(state, (memory, (keys, values)))| {
+                match self.write_in_step(std::slice::from_mut(state), keys, values) {
+                    Ok(mut reports) => Ok(reports.remove(0)),
+                    Err(InputError::Diverges { .. }) => Err(InputError::Diverges { memory }),
+                    Err(error) => Err(error),
+                }
+            })
+            .collect();
+        if reports.is_err() {
+            states.clone_from_slice(&before);
+        }
+        reports
     }
 
     /// Writes the tokens that wait for their update as a short update of their own.
@@ -381,16 +391,16 @@ impl NeuralMemory {
             None,
             Tail::Apply,
             Form::Chunkwise,
+            Detail::Surprise,
         );
-        let after = state.to_host();
-        if !after.is_finite() {
+        if !state.is_finite() {
             *state = before;
             return Err(InputError::Diverges { memory: 0 });
         }
         Ok(WriteReport {
             surprise: Vec::new(),
             tokens_written: passed.tokens_written[0],
-            delta: StateDelta::between(&before.to_host(), &after),
+            delta: self.delta(&before, state),
         })
     }
 
@@ -434,7 +444,7 @@ impl NeuralMemory {
             GatedTokens::resolve(tokens.clone(), begun, self.config().update.update_size)
                 .check_finite()?;
         }
-        Ok(self.pass_unchecked(states, tokens, reading, tail, form))
+        Ok(self.pass_unchecked(states, tokens, reading, tail, form, Detail::All))
     }
 
     /// The gradient of the tokens' losses, each times its step, summed over the tokens and
@@ -452,7 +462,7 @@ impl NeuralMemory {
             ..tokens
         };
         let surprise = surprise::surprise(&self.rules, &state.learned, &tokens);
-        let dtype = surprise.loss.dtype();
+        let dtype = surprise.relative_error.dtype();
         let sum = chunkwise::sum_of_gradients(&self.rules, &surprise);
         advance::bounded(&self.rules, sum)
             .into_iter()
@@ -474,6 +484,7 @@ impl NeuralMemory {
         reading: Option<Reading>,
         tail: Tail,
         form: Form,
+        detail: Detail,
     ) -> Passed {
         let [_, count, _] = tokens.keys.dims();
         let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
@@ -485,6 +496,7 @@ impl NeuralMemory {
             lift: &lift,
             form,
             when: reading.as_ref().map(|reading| reading.when),
+            detail,
         };
         let queries = reading.map(|reading| reading.queries);
         let (learned, parts) = pass.run(
@@ -522,9 +534,9 @@ impl NeuralMemory {
             None,
             Tail::Hold,
             Form::Chunkwise,
+            Detail::Surprise,
         );
-        let after: Vec<HostState> = states.iter().map(MemoryState::to_host).collect();
-        if let Some(memory) = after.iter().position(|state| !state.is_finite()) {
+        if let Some(memory) = states.iter().position(|state| !state.is_finite()) {
             states.clone_from_slice(&before);
             return Err(InputError::Diverges { memory });
         }
@@ -537,9 +549,17 @@ impl NeuralMemory {
             .map(|memory| WriteReport {
                 surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
                 tokens_written: passed.tokens_written[memory],
-                delta: StateDelta::between(&before[memory].to_host(), &after[memory]),
+                delta: self.delta(&before[memory], &states[memory]),
             })
             .collect())
+    }
+
+    /// What a write changed, where that can be less than everything.
+    fn delta(&self, before: &MemoryState, after: &MemoryState) -> Option<StateDelta> {
+        let update = self.config().update;
+        let is_sparse =
+            update.sparse_gate != SparseGate::None && update.forget_scope == ForgetScope::Written;
+        is_sparse.then(|| StateDelta::between(&before.to_host(), &after.to_host()))
     }
 
     /// Relative errors of the tokens that wait, at the base of their update.

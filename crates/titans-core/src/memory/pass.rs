@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::chunkwise::{self, Updated};
+use super::chunkwise::{self, Detail, Updated};
 use super::delta_rule::{DecayOrder, DeltaChunk, delta_chunk};
 use super::learned::Learned;
 use super::recurrent;
@@ -97,6 +97,9 @@ pub(super) struct Pass<'a> {
     pub(super) lift: &'a dyn Fn(Tensor<3>) -> Tensor<3>,
     pub(super) form: Form,
     pub(super) when: Option<ReadTime>,
+    /// What is told of each update. Without [`Detail::All`] the losses and norms of what it
+    /// gives are empty.
+    pub(super) detail: Detail,
 }
 
 impl Pass<'_> {
@@ -200,7 +203,7 @@ impl Pass<'_> {
             };
             parts.push_reads(reads.narrow(1, 0, tokens.len()), skip);
         }
-        parts.push(&updated);
+        parts.push(&updated, self.rules, self.detail);
         self.refresh_base(updated.learned, tokens_before + tokens.len() as u64)
     }
 
@@ -211,11 +214,18 @@ impl Pass<'_> {
         queries: Option<Tensor<3>>,
         tokens_before: u64,
     ) -> Updated {
-        let update = match self.form {
-            Form::Chunkwise => chunkwise::update,
-            Form::Recurrent => recurrent::update,
-        };
-        update(self.rules, learned, features, queries, tokens_before)
+        let rules = self.rules;
+        match self.form {
+            Form::Chunkwise => chunkwise::update(
+                rules,
+                learned,
+                features,
+                queries,
+                tokens_before,
+                self.detail,
+            ),
+            Form::Recurrent => recurrent::update(rules, learned, features, queries, tokens_before),
+        }
     }
 
     /// Answers beside tokens whose update is not complete yet.
@@ -346,14 +356,16 @@ impl Parts {
         }
     }
 
-    fn push(&mut self, updated: &Updated) {
+    fn push(&mut self, updated: &Updated, rules: &Rules, detail: Detail) {
         let surprise = &updated.surprise;
-        self.loss.push(surprise.loss.clone());
         self.relative_error.push(surprise.relative_error.clone());
-        self.gradient_norm.push(surprise.gradient_norm.clone());
-        self.update_norm.push(updated.update_norm.clone());
-        self.written
-            .push(as_numbers(surprise.written.clone(), &surprise.loss));
+        let written = as_numbers(surprise.written.clone(), &surprise.relative_error);
+        self.written.push(written);
+        if detail == Detail::All {
+            self.loss.push(surprise.loss(rules));
+            self.gradient_norm.push(surprise.gradient_norm());
+            self.update_norm.extend(updated.update_norm.clone());
+        }
     }
 
     /// Puts the parts together; `like` is a column of the batch.

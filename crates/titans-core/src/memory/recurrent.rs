@@ -82,9 +82,10 @@ pub(crate) fn update(
     }
     Updated {
         learned,
-        update_norm: update_norm.unwrap_or_else(|| {
-            norm_of_all(&sum.expect("an update has at least one token")).cast(surprise.loss.dtype())
-        }),
+        update_norm: Some(update_norm.unwrap_or_else(|| {
+            norm_of_all(&sum.expect("an update has at least one token"))
+                .cast(surprise.relative_error.dtype())
+        })),
         surprise,
         token_reads: queries.map(|_| Tensor::cat(reads, 1)),
     }

@@ -13,7 +13,7 @@ use crate::error::StateError;
 use crate::ops::host_floats;
 
 /// Name of the smoothed surprise among the scalars of a [`HostState`].
-pub(super) const SMOOTHED_SURPRISE: &str = "smoothed_surprise";
+const SMOOTHED_SURPRISE: &str = "smoothed_surprise";
 /// Names of the pending tensors; gates follow under their own names.
 const PENDING_KEYS: &str = "keys";
 const PENDING_VALUES: &str = "values";
@@ -99,6 +99,18 @@ impl MemoryState {
         host_floats(self.learned.smoothed_surprise.clone())[0]
     }
 
+    /// Whether every learned number is finite.
+    pub(super) fn is_finite(&self) -> bool {
+        let learned = &self.learned;
+        let momenta = learned.momenta.iter().flatten();
+        let tensors = learned.accumulators.iter().chain(momenta);
+        // Zero times a finite number is zero, and NaN times anything stays NaN.
+        let poison = tensors.map(|tensor| (tensor.clone() * 0.0).sum());
+        let smoothed = (learned.smoothed_surprise.clone() * 0.0).sum();
+        let poison = poison.fold(smoothed, |sum, poison| sum + poison);
+        host_floats(poison).iter().all(|sum| *sum == 0.0)
+    }
+
     pub(super) fn tokens_in_weights(&self) -> u64 {
         self.tokens_seen - self.tokens_pending() as u64
     }
@@ -118,14 +130,6 @@ pub struct HostState {
     pub tokens_seen: u64,
     /// Tokens written so far.
     pub tokens_written: u64,
-}
-
-impl HostState {
-    pub(super) fn is_finite(&self) -> bool {
-        let mut values = self.tensors.iter().flat_map(|tensor| &tensor.values);
-        let mut scalars = self.scalars.values();
-        values.all(|value| value.is_finite()) && scalars.all(|value| value.is_finite())
-    }
 }
 
 /// One tensor of a [`HostState`].
@@ -162,8 +166,9 @@ pub struct WriteReport {
     pub surprise: Vec<f32>,
     /// How many tokens were written, including earlier ones whose update was completed.
     pub tokens_written: usize,
-    /// Exactly what changed.
-    pub delta: StateDelta,
+    /// Where the state changed; its new values are in the state. `None` where a write may
+    /// change everything: for a memory that writes densely, or decays as a whole.
+    pub delta: Option<StateDelta>,
 }
 
 impl MemoryState {
@@ -202,6 +207,47 @@ impl MemoryState {
                 .into(),
             tokens_seen: self.tokens_seen,
             tokens_written: self.tokens_written,
+        }
+    }
+
+    /// Brings a state up to date with `newer`, from which it differs as `delta` says: the
+    /// same bits as `*self = newer.clone()`, and no tensor shared with it where that can be
+    /// had without allocating one.
+    ///
+    /// That is so for a memory on the CPU that is written row by row, and it is worth having
+    /// because a write copies a tensor that is shared. Where this state is nobody else's, the
+    /// next write is made in place then.
+    ///
+    /// # Panics
+    /// If the states are not of one configuration.
+    pub fn catch_up(&mut self, newer: &Self, delta: &StateDelta) {
+        assert_eq!(
+            self.rules.config, newer.rules.config,
+            "the states are of different memories"
+        );
+        let own = std::mem::replace(self, newer.clone()).learned.accumulators;
+        let own = <[Tensor<3>; 1]>::try_from(own);
+        let (Some(rows), Ok([own])) = (newer.rows_changed(delta), own) else {
+            return;
+        };
+        self.learned.accumulators = vec![copy_rows(&newer.learned.accumulators[0], own, rows)];
+    }
+
+    /// The rows that changed, if this is a memory that is written row by row in host memory.
+    fn rows_changed<'a>(&self, delta: &'a StateDelta) -> Option<&'a [u32]> {
+        let [spec] = &self.rules.tensors[..] else {
+            return None;
+        };
+        let is_in_host_memory = self.learned.accumulators[0].device() == Device::flex();
+        if !is_in_host_memory || !self.rules.config.is_row_memory() || !delta.removed.is_empty() {
+            return None;
+        }
+        match &delta.tensors[..] {
+            [] => Some(&[]),
+            [rows] if rows.role == StateRole::Weights && rows.width == spec.columns => {
+                Some(&rows.indices)
+            }
+            _ => None,
         }
     }
 
@@ -258,6 +304,27 @@ impl MemoryState {
             tokens_written: host.tokens_written,
         })
     }
+}
+
+/// Rows that are read at once: a tensor that is shared can only be read by copying.
+const ROWS_AT_ONCE: usize = 256;
+
+/// `to` with the listed rows of `from`, both `[1, rows, columns]`; ascending.
+fn copy_rows(from: &Tensor<3>, to: Tensor<3>, rows: &[u32]) -> Tensor<3> {
+    let shape = to.dims();
+    let [_, all, columns] = shape;
+    let device = to.device();
+    let mut values = host_floats(to);
+    let mut rows = rows.iter().map(|row| *row as usize).peekable();
+    while let Some(first) = rows.peek().copied() {
+        let count = ROWS_AT_ONCE.min(all - first);
+        let block = host_floats(from.clone().narrow(1, first, count));
+        while let Some(row) = rows.next_if(|row| *row < first + count) {
+            let new = &block[(row - first) * columns..][..columns];
+            values[row * columns..][..columns].copy_from_slice(new);
+        }
+    }
+    Tensor::from_data(TensorData::new(values, shape), &device)
 }
 
 const BASE_PREFIX: &str = "base.";

@@ -1,29 +1,22 @@
-//! Exactly what a write changed, so that a journal can record it.
-
-use std::collections::BTreeMap;
+//! Where a write changed a state, so that a journal can record it and an older state catch
+//! up.
 
 use super::state::{HostState, StateRole, StateTensor};
 
-/// The difference between a state before and after a write, in new absolute values.
+/// Where the state after a write differs from the one before. The new values are in the state.
 ///
-/// [`HostState::apply`] on the state before gives the state after, bit for bit. For a
-/// memory that writes sparsely this is a few rows; for one that decays everywhere it is
-/// everything.
+/// [`HostState::apply`] and [`MemoryState::catch_up`](crate::MemoryState::catch_up) lead from
+/// the one to the other, bit for bit. For a memory that writes sparsely this is a few rows;
+/// for one that decays everywhere it is everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDelta {
     /// The tensors that changed, in the order of the state.
     pub tensors: Vec<SparseDelta>,
     /// Tensors that are gone: the tokens of an update that was completed.
     pub removed: Vec<(StateRole, String)>,
-    /// Every scalar after the write.
-    pub scalars: BTreeMap<String, f64>,
-    /// Tokens read so far, after the write.
-    pub tokens_seen: u64,
-    /// Tokens written so far, after the write.
-    pub tokens_written: u64,
 }
 
-/// What changed in one tensor: its new values at some rows or coordinates.
+/// Where one tensor changed: at some rows or coordinates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseDelta {
     /// Name of the tensor.
@@ -31,39 +24,31 @@ pub struct SparseDelta {
     /// Its role.
     pub role: StateRole,
     /// Its shape after the write. Where this is not the shape before, the tensor is new
-    /// and every value is given.
+    /// and every row is listed.
     pub shape: Vec<usize>,
     /// Values per index: the width of a row, or 1 where single coordinates are listed.
     pub width: usize,
     /// Ascending indices of rows of `width` values, in row-major order.
     pub indices: Vec<u32>,
-    /// `width` new values for each index.
-    pub values: Vec<f32>,
 }
 
 impl SparseDelta {
-    /// How many coordinates have a new value.
+    /// How many coordinates may have a new value.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.indices.len() * self.width
     }
 
     /// Nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.indices.is_empty()
     }
 
-    /// The rows of `tensor` that are listed, each `width` values wide.
-    fn of_rows(tensor: &StateTensor, width: usize, indices: Vec<u32>) -> Self {
-        let row = |index: &u32| {
-            let start = *index as usize * width;
-            &tensor.values[start..start + width]
-        };
+    fn listing(tensor: &StateTensor, width: usize, indices: Vec<u32>) -> Self {
         Self {
             name: tensor.name.clone(),
             role: tensor.role,
             shape: tensor.shape.clone(),
             width,
-            values: indices.iter().flat_map(row).copied().collect(),
             indices,
         }
     }
@@ -75,7 +60,7 @@ impl SparseDelta {
         let before = before.filter(|before| before.shape == after.shape);
         let Some(before) = before else {
             let rows = after.values.len() / width;
-            return Some(Self::of_rows(after, width, (0..rows as u32).collect()));
+            return Some(Self::listing(after, width, (0..rows as u32).collect()));
         };
         // Bits, because -0.0 and 0.0 are equal and yet not the same state.
         let changed: Vec<u32> = (0..)
@@ -90,9 +75,9 @@ impl SparseDelta {
         rows.dedup();
         // An index costs as much as a value.
         if 2 * changed.len() < rows.len() * (width + 1) {
-            return Some(Self::of_rows(after, 1, changed));
+            return Some(Self::listing(after, 1, changed));
         }
-        Some(Self::of_rows(after, width, rows))
+        Some(Self::listing(after, width, rows))
     }
 }
 
@@ -120,13 +105,10 @@ impl StateDelta {
                 .filter(|tensor| find(after, tensor).is_none())
                 .map(|tensor| (tensor.role, tensor.name.clone()))
                 .collect(),
-            scalars: after.scalars.clone(),
-            tokens_seen: after.tokens_seen,
-            tokens_written: after.tokens_written,
         }
     }
 
-    /// How many coordinates of the learned weights have a new value.
+    /// How many coordinates of the learned weights may have a new value.
     pub fn weights_changed(&self) -> usize {
         self.tensors
             .iter()
@@ -137,11 +119,11 @@ impl StateDelta {
 }
 
 impl HostState {
-    /// The state after the write that `delta` describes, given the state before it.
+    /// Turns the state before a write into the one `after` it, by what `delta` lists.
     ///
     /// # Panics
-    /// If the delta belongs to a state of other shapes.
-    pub fn apply(&mut self, delta: &StateDelta) {
+    /// If the delta belongs to states of other shapes.
+    pub fn apply(&mut self, delta: &StateDelta, after: &Self) {
         self.tensors.retain(|tensor| {
             !delta
                 .removed
@@ -149,35 +131,27 @@ impl HostState {
                 .any(|(role, name)| *role == tensor.role && *name == tensor.name)
         });
         for change in &delta.tensors {
-            let found = self
-                .tensors
-                .iter()
-                .position(|tensor| tensor.role == change.role && tensor.name == change.name);
-            let index = found.unwrap_or_else(|| {
-                self.tensors.push(StateTensor {
-                    name: change.name.clone(),
-                    role: change.role,
-                    shape: Vec::new(),
-                    values: Vec::new(),
-                });
-                self.tensors.len() - 1
-            });
-            let tensor = &mut self.tensors[index];
-            if tensor.shape != change.shape {
-                tensor.shape.clone_from(&change.shape);
-                tensor.values = vec![0.0; change.shape.iter().product()];
+            let is_it =
+                |tensor: &&StateTensor| tensor.role == change.role && tensor.name == change.name;
+            let new = after.tensors.iter().find(is_it);
+            let new = new.expect("the state after the write has every tensor that it changed");
+            let old = self.tensors.iter().position(|tensor| is_it(&tensor));
+            let Some(old) = old.map(|index| &mut self.tensors[index]) else {
+                self.tensors.push(new.clone());
+                continue;
+            };
+            if old.shape != new.shape {
+                old.clone_from(new);
+                continue;
             }
-            for (row, new) in change
-                .indices
-                .iter()
-                .zip(change.values.chunks_exact(change.width))
-            {
-                let start = *row as usize * change.width;
-                tensor.values[start..start + change.width].copy_from_slice(new);
+            for index in &change.indices {
+                let start = *index as usize * change.width;
+                let span = start..start + change.width;
+                old.values[span.clone()].copy_from_slice(&new.values[span]);
             }
         }
-        self.scalars.clone_from(&delta.scalars);
-        self.tokens_seen = delta.tokens_seen;
-        self.tokens_written = delta.tokens_written;
+        self.scalars.clone_from(&after.scalars);
+        self.tokens_seen = after.tokens_seen;
+        self.tokens_written = after.tokens_written;
     }
 }

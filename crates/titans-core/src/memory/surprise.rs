@@ -15,12 +15,11 @@ const LARGEST_RELATIVE_ERROR: f64 = 1e3;
 pub(crate) struct Surprise {
     /// Gradient of each token with respect to each tensor.
     pub(crate) outers: Vec<OuterGradient>,
-    /// `[memories, tokens]`, unreduced and without steps.
-    pub(crate) loss: Tensor<2>,
+    prediction: Tensor<3>,
+    values: Tensor<3>,
+    thresholds: Option<Tensor<3>>,
     /// `||M(k) - v|| / ||v||`, `[memories, tokens]`.
     pub(crate) relative_error: Tensor<2>,
-    /// Norm of each token's gradient over all tensors, `[memories, tokens]`.
-    pub(crate) gradient_norm: Tensor<2>,
     /// Weight of each token's gradient after the gates, `[memories, tokens]`.
     pub(crate) steps: Tensor<2>,
     /// Tokens that the gates let through, `[memories, tokens]`.
@@ -34,7 +33,7 @@ pub(crate) struct Surprise {
 /// Evaluates `tokens`, whose keys are features by now, at the gradient base.
 pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -> Surprise {
     let miras = &rules.config.miras;
-    let [memories, count, _] = tokens.keys.dims();
+    let [_, count, _] = tokens.keys.dims();
     let base = rules.base_weights(learned);
     let thresholds = rules.error_thresholds(tokens);
     let gradients = miras
@@ -46,16 +45,8 @@ pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -
                 thresholds.clone(),
             )
         });
-    let loss = miras
-        .attentional_bias
-        .loss(
-            gradients.prediction.clone(),
-            tokens.values.clone(),
-            thresholds.clone(),
-        )
-        .reshape([memories, count]);
-    let relative_error = relative_error(gradients.prediction, tokens.values.clone());
-    let gradient_norm = norm_of_outers(&gradients.outers);
+    let prediction = gradients.prediction;
+    let relative_error = relative_error(prediction.clone(), tokens.values.clone());
 
     let mut written = written_tokens(rules, &relative_error);
     let mut steps = rules.step_sizes(tokens);
@@ -81,13 +72,30 @@ pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -
     };
     Surprise {
         outers: gradients.outers,
-        loss,
+        prediction,
+        values: tokens.values.clone(),
+        thresholds,
         relative_error,
-        gradient_norm,
         steps,
         written,
         retention,
         smoothed_surprise,
+    }
+}
+
+impl Surprise {
+    /// Loss of each token, unreduced and without steps, `[memories, tokens]`.
+    pub(crate) fn loss(&self, rules: &Rules) -> Tensor<2> {
+        let [memories, count, _] = self.values.dims();
+        let bias = &rules.config.miras.attentional_bias;
+        let (prediction, values) = (self.prediction.clone(), self.values.clone());
+        let loss = bias.loss(prediction, values, self.thresholds.clone());
+        loss.reshape([memories, count])
+    }
+
+    /// Norm of each token's gradient over all tensors, `[memories, tokens]`.
+    pub(crate) fn gradient_norm(&self) -> Tensor<2> {
+        norm_of_outers(&self.outers)
     }
 }
 

@@ -107,6 +107,7 @@ impl MemoryOps for HostOps {
                     if feature == 0.0 {
                         continue;
                     }
+                    let channel = channel as usize;
                     touched[channel] = true;
                     let gain = step * feature;
                     let row = &mut rows[channel * value_dim..][..value_dim];
@@ -118,7 +119,6 @@ impl MemoryOps for HostOps {
         }
         let touched_rows: Vec<u32> = (0..).zip(touched).filter(|t| t.1).map(|t| t.0).collect();
         Written {
-            touched_values: gather_rows(&rows, &touched_rows, value_dim),
             weights: Tensor::from_data(TensorData::new(rows, [channels, value_dim]), &device),
             smoothed_surprise: smoothed,
             surprise,
@@ -126,14 +126,6 @@ impl MemoryOps for HostOps {
             touched_rows,
         }
     }
-}
-
-/// The listed rows, one after the other.
-pub(super) fn gather_rows(values: &[f32], rows: &[u32], width: usize) -> Vec<f32> {
-    rows.iter()
-        .flat_map(|row| &values[*row as usize * width..][..width])
-        .copied()
-        .collect()
 }
 
 /// Indices and features of the active channels of a block of keys.
@@ -178,10 +170,10 @@ fn activate_block(
 }
 
 /// `prediction = sum over active channels of feature * row`.
-fn predict(rows: &[f32], indices: &[usize], features: &[f32], prediction: &mut [f32]) {
+fn predict(rows: &[f32], indices: &[i32], features: &[f32], prediction: &mut [f32]) {
     prediction.fill(0.0);
     for (&channel, &feature) in indices.iter().zip(features) {
-        let row = &rows[channel * prediction.len()..][..prediction.len()];
+        let row = &rows[channel as usize * prediction.len()..][..prediction.len()];
         for (sum, weight) in prediction.iter_mut().zip(row) {
             *sum += feature * weight;
         }
@@ -199,13 +191,10 @@ pub(crate) fn host_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .expect("the data was just converted to f32")
 }
 
-pub(super) fn host_channels(indices: &Tensor<2, Int>) -> Vec<usize> {
-    let indices: Vec<i32> = indices
+/// Channels as they are on the device: as `usize` a long chunk's would outweigh the memory.
+pub(super) fn host_channels(indices: &Tensor<2, Int>) -> Vec<i32> {
+    indices
         .to_data_as::<i32>()
         .try_into_vec::<i32>()
-        .expect("the data was just converted to i32");
-    indices
-        .into_iter()
-        .map(|channel| channel as usize)
-        .collect()
+        .expect("the data was just converted to i32")
 }

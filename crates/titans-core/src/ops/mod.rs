@@ -71,8 +71,6 @@ pub struct Written {
     pub tokens_written: usize,
     /// Rows of the weights that changed, ascending.
     pub touched_rows: Vec<u32>,
-    /// Their new values, row after row.
-    pub touched_values: Vec<f32>,
 }
 
 /// The largest `||error|| / ||value||` that is reported, however small the value.
@@ -84,6 +82,14 @@ pub(crate) fn relative(error: f32, value: f32) -> f32 {
         / value
             .max(error / LARGEST_RELATIVE_ERROR)
             .max(f32::MIN_POSITIVE)
+}
+
+/// How far a prediction is from a value, `||prediction - value|| / ||value||`, at most 1000:
+/// what the surprise gate compares with its threshold.
+pub fn relative_error(prediction: &[f32], value: &[f32]) -> f32 {
+    let norm = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| x * x).sum::<f32>().sqrt();
+    let mut error = prediction.iter().zip(value).map(|(p, v)| p - v);
+    relative(norm(&mut error), norm(&mut value.iter().copied()))
 }
 
 /// Channel selection, sparse read and gated write.
@@ -106,7 +112,7 @@ pub trait MemoryOps: Debug + Send + Sync {
     fn read(&self, weights: &Tensor<2>, active: &ActiveChannels) -> Tensor<2>;
 
     /// Writes the tokens one after the other, each against the weights that the one
-    /// before it left.
+    /// before it left. Where the weights are nobody else's, it may write in place.
     ///
     /// # Shapes
     /// - `weights`: `[channels, value_dim]`

@@ -3,7 +3,7 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::host::{gather_rows, host_channels, host_floats};
+use super::host::{host_channels, host_floats};
 use super::top_k::larger_first;
 use super::{ActiveChannels, Expansion, MemoryOps, WriteRule, Written, relative};
 
@@ -88,9 +88,7 @@ impl MemoryOps for TensorOps {
             }
         }
         let touched_rows: Vec<u32> = (0..).zip(touched).filter(|t| t.1).map(|t| t.0).collect();
-        let [_, value_dim] = weights.dims();
         Written {
-            touched_values: gather_rows(&host_floats(weights.clone()), &touched_rows, value_dim),
             weights,
             smoothed_surprise: smoothed,
             surprise,
@@ -106,7 +104,7 @@ fn dense_features(active: &ActiveChannels, channels: usize) -> Tensor<2> {
     let mut dense = vec![0.0; tokens * channels];
     let indices = host_channels(&active.indices);
     for (slot, feature) in host_floats(active.features.clone()).into_iter().enumerate() {
-        dense[slot / per_token * channels + indices[slot]] = feature;
+        dense[slot / per_token * channels + indices[slot] as usize] = feature;
     }
     Tensor::from_data(
         TensorData::new(dense, [tokens, channels]),

@@ -1,12 +1,29 @@
 //! A token stream to chunks: their borders never depend on how the caller cut the stream.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::rows::Rows;
+
+/// Tokens at most that room is made for before they come. Pages that no row is written to cost
+/// nothing, and no caller pays for moving what waits from one buffer to a larger one.
+const RESERVED_TOKENS: usize = 4096;
 
 /// Keys and values of consecutive tokens, each row-major and contiguous.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TokenRows {
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,
+}
+
+impl TokenRows {
+    /// A copy of rows that are checked.
+    pub(crate) fn of(keys: Rows<'_>, values: Rows<'_>) -> Self {
+        let mut rows = Self::default();
+        keys.append_to(&mut rows.keys, 0..keys.len());
+        values.append_to(&mut rows.values, 0..values.len());
+        rows
+    }
 }
 
 /// Tokens that wait to be learned.
@@ -18,8 +35,11 @@ pub(crate) struct Chunker {
     chunk_tokens: usize,
     key_dim: usize,
     value_dim: usize,
-    keys: VecDeque<f32>,
-    values: VecDeque<f32>,
+    /// A buffer for each chunk, so that a learner takes one whole, without copying it under
+    /// the lock. Each but the last ends at a border.
+    chunks: VecDeque<TokenRows>,
+    /// Tokens in all of them.
+    waiting: usize,
     /// Position in the stream of the first waiting token.
     taken: u64,
     /// Tokens before this position are taken without waiting for a whole chunk.
@@ -37,8 +57,8 @@ impl Chunker {
             chunk_tokens,
             key_dim,
             value_dim,
-            keys: VecDeque::new(),
-            values: VecDeque::new(),
+            chunks: VecDeque::new(),
+            waiting: 0,
             taken,
             flush_to: 0,
         }
@@ -46,18 +66,33 @@ impl Chunker {
 
     /// How many tokens wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.keys.len() / self.key_dim
+        self.waiting
     }
 
     /// Position in the stream after the last token that was pushed.
     pub(crate) fn accepted(&self) -> u64 {
-        self.taken + self.waiting() as u64
+        self.taken + self.waiting as u64
     }
 
-    pub(crate) fn push(&mut self, keys: &[f32], values: &[f32]) {
-        debug_assert_eq!(keys.len() * self.value_dim, values.len() * self.key_dim);
-        self.keys.extend(keys);
-        self.values.extend(values);
+    /// Takes some of the rows, which are checked.
+    pub(crate) fn push(&mut self, keys: Rows<'_>, values: Rows<'_>, tokens: Range<usize>) {
+        let mut start = tokens.start;
+        while start < tokens.end {
+            let to_border = self.to_border(self.accepted());
+            if self.chunks.is_empty() || to_border == self.chunk_tokens {
+                let room = to_border.min(RESERVED_TOKENS);
+                self.chunks.push_back(TokenRows {
+                    keys: Vec::with_capacity(room * self.key_dim),
+                    values: Vec::with_capacity(room * self.value_dim),
+                });
+            }
+            let chunk = self.chunks.back_mut().expect("there is one now");
+            let end = tokens.end.min(start + to_border);
+            keys.append_to(&mut chunk.keys, start..end);
+            values.append_to(&mut chunk.values, start..end);
+            self.waiting += end - start;
+            start = end;
+        }
     }
 
     /// Lets everything before `position` be taken as it is.
@@ -67,13 +102,12 @@ impl Chunker {
 
     /// Tokens that the next [`take`](Self::take) would give; 0 when it has to wait.
     pub(crate) fn ready(&self) -> usize {
-        let into_chunk = (self.taken % self.chunk_tokens as u64) as usize;
-        let to_border = self.chunk_tokens - into_chunk;
-        if self.waiting() >= to_border {
+        let to_border = self.to_border(self.taken);
+        if self.waiting >= to_border {
             return to_border;
         }
         let to_flush = self.flush_to.saturating_sub(self.taken);
-        self.waiting()
+        self.waiting
             .min(usize::try_from(to_flush).unwrap_or(usize::MAX))
     }
 
@@ -83,19 +117,30 @@ impl Chunker {
         if tokens == 0 {
             return None;
         }
+        let first = self.chunks.front_mut()?;
+        let (keys, values) = (tokens * self.key_dim, tokens * self.value_dim);
         self.taken += tokens as u64;
+        self.waiting -= tokens;
+        if first.keys.len() == keys {
+            return self.chunks.pop_front();
+        }
         Some(TokenRows {
-            keys: self.keys.drain(..tokens * self.key_dim).collect(),
-            values: self.values.drain(..tokens * self.value_dim).collect(),
+            keys: first.keys.drain(..keys).collect(),
+            values: first.values.drain(..values).collect(),
         })
     }
 
     /// Forgets what waits and goes on at `position`.
     pub(crate) fn restart_at(&mut self, position: u64) {
-        self.keys.clear();
-        self.values.clear();
+        self.chunks.clear();
+        self.waiting = 0;
         self.taken = position;
         self.flush_to = 0;
+    }
+
+    /// Tokens from a position to the next border after it.
+    fn to_border(&self, position: u64) -> usize {
+        self.chunk_tokens - (position % self.chunk_tokens as u64) as usize
     }
 }
 
@@ -110,17 +155,23 @@ mod tests {
         (keys.collect(), positions.map(|p| p as f32).collect())
     }
 
+    fn push(chunker: &mut Chunker, keys: &[f32], values: &[f32]) {
+        let tokens = values.len();
+        let (keys, values) = (Rows::f32(keys, tokens, 2), Rows::f32(values, tokens, 1));
+        chunker.push(keys, values, 0..tokens);
+    }
+
     #[test]
     fn a_flush_takes_what_there_is_and_keeps_the_border() {
         let mut chunker = Chunker::new(4, (2, 1), 6);
         let (keys, values) = rows(6..7);
-        chunker.push(&keys, &values);
+        push(&mut chunker, &keys, &values);
         assert_eq!(chunker.take(), None);
         chunker.flush_to(chunker.accepted());
         assert_eq!(chunker.take().unwrap().values, [6.0]);
 
         let (keys, values) = rows(7..13);
-        chunker.push(&keys, &values);
+        push(&mut chunker, &keys, &values);
         // One token to the border at 8, then a whole chunk, then one has to wait.
         assert_eq!(chunker.take().unwrap().values, [7.0]);
         assert_eq!(chunker.take().unwrap().values, [8.0, 9.0, 10.0, 11.0]);
@@ -139,7 +190,7 @@ mod tests {
             let mut chunks = Vec::new();
             for piece in pieces {
                 let (keys, values) = rows(position..position + piece);
-                chunker.push(&keys, &values);
+                push(&mut chunker, &keys, &values);
                 position += piece;
                 while let Some(rows) = chunker.take() {
                     chunks.push(rows);

@@ -7,24 +7,42 @@
 
 mod chunker;
 mod control;
+mod files;
+mod footprint;
+mod forget;
 mod lease;
+mod live;
 mod open;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use titans_store::{MemoryStore, ShardId};
+use titans_store::ShardId;
 
 pub(crate) use self::chunker::{Chunker, TokenRows};
 pub use self::control::RolledBack;
-pub(crate) use self::lease::Lease;
+pub(crate) use self::files::ShardFiles;
+pub(crate) use self::footprint::Sizes;
+pub use self::forget::{ForgottenItem, Rebuilt};
 use self::lease::Leases;
+pub(crate) use self::lease::{Leased, Slot};
+use self::live::LiveSnapshots;
 use crate::config::{Durability, WhenFull};
 use crate::error::RuntimeError;
-use crate::snapshot::{Published, Snapshot};
-use crate::stats::Timer;
+use crate::ledger::{Entry, ItemId, Ledger};
+use crate::published::Published;
+use crate::replay::PlacedRows;
+use crate::rows::Rows;
+use crate::snapshot::Snapshot;
+use crate::stats::{Footprint, Timer};
+use crate::watch::Watch;
+
+/// A promise that a shard stays in memory while this exists.
+pub(crate) type Lease = lease::Lease<Shard>;
 
 /// How far a memory has come, in tokens since it first learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +66,10 @@ pub(crate) struct Shard {
     accepted: AtomicU64,
     /// One `observe` at a time, so that the rows of two calls do not mix.
     producer: Mutex<()>,
+    /// What is known of recall; learners look, one at a time. `None` where nobody watches.
+    pub(crate) watch: Mutex<Option<Watch>>,
     /// Held while a file is written; only savers take it. `None` once the files are closed.
-    pub(crate) store: Mutex<Option<MemoryStore>>,
+    pub(crate) files: Mutex<Option<ShardFiles>>,
     skipped: Vec<String>,
     leases: Leases,
     state: Mutex<ShardState>,
@@ -59,12 +79,21 @@ pub(crate) struct Shard {
 #[derive(Debug)]
 struct ShardState {
     chunker: Chunker,
+    /// What the next snapshots have to tell their ledger, in the order of the stream.
+    notes: VecDeque<Note>,
     /// A learner has the shard, or it waits in the learners' queue.
     learning: bool,
     /// A saver has the shard.
     saving: bool,
+    /// What it saves is the stream's up to here: the watch may have gone back meanwhile.
+    saving_holds_to: u64,
+    /// What the published snapshot replaced, for its buffers; only while more is to be learned.
+    replaced: Option<Arc<Snapshot>>,
+    live: LiveSnapshots,
     /// Published, not yet durable, oldest first, without the one being saved.
     unsaved: VecDeque<Arc<Snapshot>>,
+    /// Learned tokens that the next generation needs beside it.
+    unsaved_rows: Vec<PlacedRows>,
     visible: Mark,
     durable: Mark,
     last_save: Option<Instant>,
@@ -75,6 +104,35 @@ struct ShardState {
     /// Positions before a rollback mean nothing after it.
     rollbacks: u64,
     stopped: Option<Stopped>,
+    /// What the sums of the runtime count for this shard; `None` once it has left.
+    accounted: Option<Footprint>,
+}
+
+/// What a ledger is told once the tokens it is about are learned.
+#[derive(Clone, Debug)]
+enum Note {
+    Stored(Arc<Entry>),
+    Erased(ItemId, Range<u64>),
+}
+
+impl Note {
+    fn end(&self) -> u64 {
+        match self {
+            Self::Stored(entry) => entry.tokens.end,
+            Self::Erased(_, by) => by.end,
+        }
+    }
+}
+
+/// What a caller says of tokens that it hands over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum About {
+    /// Nothing.
+    Nothing,
+    /// They are, or are a piece of, this item, handed over at this time.
+    Stored(ItemId, u64),
+    /// They write over this item.
+    Erases(ItemId),
 }
 
 /// A place in a user's stream.
@@ -104,18 +162,47 @@ impl Mark {
 /// Why nothing more is taken.
 #[derive(Clone, Debug)]
 enum Stopped {
+    /// What was taken is still learned and saved.
     Closed,
+    /// Nothing is learned or saved any more: the threads are gone.
+    Ended,
     Failed(Arc<str>),
 }
 
 impl From<&Stopped> for RuntimeError {
     fn from(stopped: &Stopped) -> Self {
         match stopped {
-            Stopped::Closed => Self::Closed,
+            Stopped::Closed | Stopped::Ended => Self::Closed,
             Stopped::Failed(reason) => Self::Failed {
                 reason: Arc::clone(reason),
             },
         }
+    }
+}
+
+/// What a learner finds when it has a shard.
+#[derive(Debug)]
+pub(crate) enum NextChunk {
+    Rows(TokenRows),
+    /// The shard stays with the learner.
+    OfOtherLength,
+    /// The shard is free.
+    Nothing,
+}
+
+/// What a thread does with a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Learning,
+    Saving,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Learning => "learning",
+            Self::Saving => "saving",
+        })
     }
 }
 
@@ -125,6 +212,8 @@ pub(crate) struct SaveJob {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Whether the version before it is what the disk holds.
     pub(crate) follows_durable: bool,
+    /// The tokens that were learned since the version that the disk holds.
+    pub(crate) rows: Vec<PlacedRows>,
 }
 
 /// How much may wait in front of the learner and behind it.
@@ -133,25 +222,52 @@ pub(crate) struct Bounds {
     pub(crate) queue_tokens: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) durability: Durability,
+    /// Bytes of a ledger, at most.
+    pub(crate) ledger_bytes: usize,
+    /// Whether the buffers of a replaced snapshot are of use for the next one.
+    pub(crate) keep_replaced: bool,
+}
+
+impl Leased for Shard {
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
 }
 
 impl Shard {
     /// A shard whose snapshot is what the disk holds.
-    fn new(store: MemoryStore, snapshot: Snapshot, chunker: Chunker, skipped: Vec<String>) -> Self {
+    fn new(
+        files: ShardFiles,
+        snapshot: Snapshot,
+        chunker: Chunker,
+        skipped: Vec<String>,
+        watch: Option<Watch>,
+        live: Arc<AtomicUsize>,
+    ) -> Self {
         let mark = Mark::of(&snapshot);
+        let published = Published::new(snapshot);
+        let first = published.load();
+        let mut live = LiveSnapshots::new(first.shard, live);
+        live.add(&first);
         Self {
-            id: snapshot.shard,
-            published: Published::new(snapshot),
+            id: first.shard,
+            published,
             accepted: AtomicU64::new(mark.tokens),
             producer: Mutex::new(()),
-            store: Mutex::new(Some(store)),
+            watch: Mutex::new(watch),
+            files: Mutex::new(Some(files)),
             skipped,
             leases: Leases::default(),
             state: Mutex::new(ShardState {
                 chunker,
+                notes: VecDeque::new(),
                 learning: false,
                 saving: false,
+                saving_holds_to: u64::MAX,
+                replaced: None,
+                live,
                 unsaved: VecDeque::new(),
+                unsaved_rows: Vec::new(),
                 visible: mark,
                 durable: mark,
                 last_save: None,
@@ -159,6 +275,7 @@ impl Shard {
                 paused: false,
                 rollbacks: 0,
                 stopped: None,
+                accounted: Some(Footprint::default()),
             }),
             changed: Condvar::new(),
         }
@@ -172,6 +289,12 @@ impl Shard {
     /// The end of what was handed over.
     pub(crate) fn accepted(&self) -> Position {
         self.lock().accepted()
+    }
+
+    /// A place in the stream as it is now.
+    fn position(&self, tokens: u64) -> Position {
+        let rollbacks = self.lock().rollbacks;
+        Position { tokens, rollbacks }
     }
 
     /// Whether everything before `position` is visible, or durable.
@@ -193,24 +316,49 @@ impl Shard {
         }
     }
 
-    /// Takes all rows or, unless it may wait for room, none. Calls `wake` whenever a learner
+    /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake` whenever a learner
     /// may have something to do. Returns the position after the last row.
     pub(crate) fn push(
         &self,
-        rows: &TokenRows,
-        (key_dim, value_dim): (usize, usize),
+        rows: (Rows<'_>, Rows<'_>),
+        about: About,
         bounds: &Bounds,
         wake: impl Fn(),
     ) -> Result<Position, RuntimeError> {
-        let tokens = rows.keys.len() / key_dim;
-        let _turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.push_in_turn(&turn, rows, about, bounds, wake)
+    }
+
+    /// [`push`](Self::push) by whoever has the turn.
+    fn push_in_turn(
+        &self,
+        _turn: &MutexGuard<'_, ()>,
+        (keys, values): (Rows<'_>, Rows<'_>),
+        about: About,
+        bounds: &Bounds,
+        wake: impl Fn(),
+    ) -> Result<Position, RuntimeError> {
+        let tokens = keys.len();
+        // An entry of the ledger is made of numbers; making them needs no lock.
+        let noted = match about {
+            About::Stored(..) => TokenRows::of(keys, values),
+            About::Nothing | About::Erases(_) => TokenRows::default(),
+        };
         let mut state = self.lock();
-        let mut start = 0;
+        let rollbacks = state.rollbacks;
+        let (mut start, mut is_noted) = (0, tokens == 0);
         loop {
             if let Some(stopped) = &state.stopped {
-                return Err(stopped.into());
+                let error = stopped.into();
+                // Of an item that was not taken whole, nothing is known.
+                let accepted = state.chunker.accepted();
+                state.notes.retain(|note| note.end() <= accepted);
+                return Err(error);
             }
             let queued = state.chunker.waiting();
+            if state.rollbacks != rollbacks {
+                return Err(RuntimeError::RolledBack);
+            }
             let room = bounds.queue_tokens.saturating_sub(queued);
             let offered = tokens - start;
             if offered > room && bounds.when_full == WhenFull::Busy {
@@ -220,11 +368,12 @@ impl Shard {
                     limit: bounds.queue_tokens,
                 });
             }
+            if !is_noted {
+                state.note(about, &noted, tokens as u64);
+                is_noted = true;
+            }
             let end = start + offered.min(room);
-            state.chunker.push(
-                &rows.keys[start * key_dim..end * key_dim],
-                &rows.values[start * value_dim..end * value_dim],
-            );
+            state.chunker.push(keys, values, start..end);
             let accepted = state.chunker.accepted();
             self.accepted.store(accepted, Ordering::Relaxed);
             start = end;
@@ -235,7 +384,10 @@ impl Shard {
                 return Ok(position);
             }
             state = self.lock();
-            while state.stopped.is_none() && state.chunker.waiting() >= bounds.queue_tokens {
+            while state.stopped.is_none()
+                && state.rollbacks == rollbacks
+                && state.chunker.waiting() >= bounds.queue_tokens
+            {
                 state = self
                     .changed
                     .wait(state)
@@ -252,38 +404,82 @@ impl Shard {
         claimed
     }
 
-    /// The next chunk for the learner that has the shard, or `None` and the shard is free.
-    pub(crate) fn next_chunk(&self, bounds: &Bounds) -> Option<TokenRows> {
+    /// The next chunk for the learner that has the shard, if it is `length` tokens long or if
+    /// any length will do.
+    pub(crate) fn next_chunk(&self, length: Option<usize>, bounds: &Bounds) -> NextChunk {
         let mut state = self.lock();
-        let rows = match state.may_learn(bounds) {
-            true => state.chunker.take(),
-            false => None,
+        let ready = match state.may_learn(bounds) {
+            true => state.chunker.ready(),
+            false => 0,
         };
+        if length.is_some_and(|length| ready > 0 && ready != length) {
+            return NextChunk::OfOtherLength;
+        }
+        let rows = (ready > 0).then(|| state.chunker.take()).flatten();
         state.learning = rows.is_some();
+        // A memory that has caught up needs no more than what its readers see.
+        let is_idle = rows.is_none() && state.chunker.waiting() == 0;
+        let replaced = is_idle.then(|| state.replaced.take());
         drop(state);
+        if replaced.is_some() {
+            drop(replaced);
+            self.lock().live.count();
+        }
         // There is room in the queue now.
         self.changed.notify_all();
-        rows
+        rows.map_or(NextChunk::Nothing, NextChunk::Rows)
+    }
+
+    /// What the published snapshot replaced, if it was kept.
+    pub(crate) fn take_replaced(&self) -> Option<Arc<Snapshot>> {
+        self.lock().replaced.take()
     }
 
     /// Publishes what a learner made of a chunk. Returns when it should be saved.
     ///
     /// `timer` measures the exclusive section, which is the swap and nothing else: what is
     /// replaced is freed after it and outside the lock.
-    pub(crate) fn publish(&self, snapshot: Snapshot, bounds: &Bounds, timer: &Timer) -> Instant {
+    pub(crate) fn publish(
+        &self,
+        mut snapshot: Snapshot,
+        rows: Option<PlacedRows>,
+        bounds: &Bounds,
+        timer: &Timer,
+    ) -> Instant {
+        let tokens = snapshot.state.tokens_seen;
+        let notes: Vec<Note> = self.lock().notes_before(tokens).cloned().collect();
+        if !notes.is_empty() {
+            let mut ledger = Ledger::clone(&snapshot.ledger);
+            for note in &notes {
+                match note {
+                    Note::Stored(entry) => ledger.push(Arc::clone(entry), bounds.ledger_bytes),
+                    Note::Erased(item, by) => ledger.mark_erased(*item, by),
+                }
+            }
+            snapshot.ledger = Arc::new(ledger);
+        }
         let snapshot = Arc::new(snapshot);
         let replaced = timer.time(|| self.published.publish(Arc::clone(&snapshot)));
         let mut state = self.lock();
         state.visible = Mark::of(&snapshot);
+        // Not before the swap: whoever looks for an item looks at the notes and then at the
+        // snapshot, and finds it in one of them.
+        state.notes.drain(..notes.len());
+        state.live.add(&snapshot);
+        let older = match bounds.keep_replaced {
+            true => state.replaced.replace(replaced),
+            false => Some(replaced),
+        };
         let passed_over = match bounds.durability.coalesces() {
             true => std::mem::take(&mut state.unsaved),
             false => VecDeque::new(),
         };
         state.unsaved.push_back(snapshot);
+        state.unsaved_rows.extend(rows);
         let due = state.due(bounds.durability.pause(), Instant::now());
         drop(state);
         self.changed.notify_all();
-        drop((replaced, passed_over));
+        drop((older, passed_over));
         due
     }
 
@@ -300,17 +496,29 @@ impl Shard {
         }
         let snapshot = state.unsaved.pop_front()?;
         state.saving = true;
+        state.saving_holds_to = u64::MAX;
+        let tokens = snapshot.state.tokens_seen;
+        let rows = state.unsaved_rows.iter();
+        let included = rows.take_while(|rows| rows.end() <= tokens).count();
         Some(SaveJob {
             follows_durable: snapshot.version == state.durable.version + 1,
             snapshot,
+            rows: state.unsaved_rows.drain(..included).collect(),
         })
     }
 
     /// Records a save. Returns when the next one is due, if something waits for it.
-    pub(crate) fn saved(&self, snapshot: &Snapshot, bounds: &Bounds) -> Option<Instant> {
+    pub(crate) fn saved(&self, job: SaveJob, bounds: &Bounds) -> Option<Instant> {
+        let saved = Mark::of(&job.snapshot);
+        // Before anybody learns on: its buffers may be the next ones.
+        drop(job);
         let mut state = self.lock();
         state.saving = false;
-        state.durable = Mark::of(snapshot);
+        state.durable = Mark {
+            tokens: saved.tokens.min(state.saving_holds_to),
+            ..saved
+        };
+        state.live.count();
         state.last_save = Some(Instant::now());
         let due = (!state.unsaved.is_empty())
             .then(|| state.due(bounds.durability.pause(), Instant::now()));
@@ -320,10 +528,15 @@ impl Shard {
     }
 
     /// Ends learning and saving for good; readers keep the last snapshot.
-    pub(crate) fn fail(&self, reason: Arc<str>) {
+    ///
+    /// The other step may still be at work here. It finds out when it is done, and until then
+    /// the shard counts as busy, so that no rollback is overtaken by what it publishes.
+    pub(crate) fn fail(&self, step: Step, reason: Arc<str>) {
         let mut state = self.lock();
-        state.learning = false;
-        state.saving = false;
+        match step {
+            Step::Learning => state.learning = false,
+            Step::Saving => state.saving = false,
+        }
         state.stopped = Some(Stopped::Failed(reason));
         drop(state);
         self.changed.notify_all();
@@ -333,6 +546,17 @@ impl Shard {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.stopped.get_or_insert(Stopped::Closed);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Lets nobody wait any more for what no thread is left to do.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        (state.learning, state.saving) = (false, false);
+        if !state.stopped.as_ref().is_some_and(Stopped::is_failure) {
+            state.stopped = Some(Stopped::Ended);
+        }
         drop(state);
         self.changed.notify_all();
     }
@@ -366,7 +590,7 @@ impl Shard {
             if reached >= position.tokens {
                 return Ok(());
             }
-            if let Some(stopped @ Stopped::Failed(_)) = &state.stopped {
+            if let Some(stopped @ (Stopped::Ended | Stopped::Failed(_))) = &state.stopped {
                 return Err(stopped.into());
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -412,6 +636,51 @@ impl Shard {
 }
 
 impl ShardState {
+    /// Lets the stream go on at `position` after a rollback; what waits is dropped. Returns
+    /// how many tokens had been accepted.
+    fn restart_at(&mut self, position: u64) -> u64 {
+        let accepted = self.chunker.accepted();
+        self.chunker.restart_at(position);
+        self.notes.clear();
+        self.unsaved_rows.retain(|rows| rows.end() <= position);
+        self.rollbacks += 1;
+        self.save_to = 0;
+        accepted
+    }
+
+    /// Notes what the ledger has to be told of the next `tokens` tokens.
+    fn note(&mut self, about: About, rows: &TokenRows, tokens: u64) {
+        let start = self.chunker.accepted();
+        let range = start..start + tokens;
+        self.notes.extend(match about {
+            About::Nothing => None,
+            About::Stored(item, unix) => {
+                let entry = Entry::new(item, range, unix, &rows.keys, &rows.values);
+                Some(Note::Stored(Arc::new(entry)))
+            }
+            About::Erases(item) => Some(Note::Erased(item, range)),
+        });
+    }
+
+    /// The notes about tokens before `position`.
+    fn notes_before(&self, position: u64) -> impl Iterator<Item = &Note> {
+        let notes = self.notes.iter();
+        notes.take_while(move |note| note.end() <= position)
+    }
+
+    /// The pieces of an item that no snapshot may have yet.
+    fn noted_pieces(&self, item: ItemId) -> Vec<Arc<Entry>> {
+        let mut pieces = Vec::new();
+        for note in &self.notes {
+            match note {
+                Note::Stored(entry) if entry.item == item => pieces.push(Arc::clone(entry)),
+                Note::Erased(erased, _) if *erased == item => pieces.clear(),
+                Note::Stored(_) | Note::Erased(..) => {}
+            }
+        }
+        pieces
+    }
+
     fn accepted(&self) -> Position {
         Position {
             tokens: self.chunker.accepted(),
@@ -428,8 +697,8 @@ impl ShardState {
 
     fn may_learn(&self, bounds: &Bounds) -> bool {
         let unsaved = self.visible.version.saturating_sub(self.durable.version);
-        let failed = self.stopped.as_ref().is_some_and(Stopped::is_failure);
-        !failed
+        let is_over = matches!(&self.stopped, Some(Stopped::Failed(_) | Stopped::Ended));
+        !is_over
             && !self.paused
             && unsaved < bounds.durability.max_unsaved()
             && self.chunker.ready() > 0

@@ -112,12 +112,15 @@ pub(crate) fn only_memory(root: &Path) -> PathBuf {
     dir
 }
 
-/// The newest image of a memory, without the owner and the time it was made.
+/// The newest image of a memory, without the owner, what depends on it, and the time it was
+/// made.
 pub(crate) fn newest_image(dir: &Path, memory: titans_runtime::ShardId) -> MemoryImage {
     let (mut image, _) = read_newest(dir, memory, &Limits::default())
         .unwrap()
         .unwrap();
     image.created_unix = 0;
+    // Which pairs are probes depends on the owner.
+    image.recall = None;
     image.shard = titans_runtime::ShardId([0; 16]);
     image
 }

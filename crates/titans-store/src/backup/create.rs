@@ -80,7 +80,8 @@ pub fn create_backup(
     };
     publish(&temporary, target, name)?;
     summary.path = target.to_owned();
-    BackupSchedule::record(dir, target, SystemTime::now())?;
+    let taken_at = request.taken_at.unwrap_or_else(SystemTime::now);
+    BackupSchedule::record(dir, target, taken_at)?;
     Ok(summary)
 }
 

@@ -19,6 +19,7 @@ mod layout;
 mod restore;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -41,6 +42,9 @@ pub struct BackupRequest<'a> {
     pub generation: Option<Generation>,
     /// The key of an encrypted memory. It is not put into the backup.
     pub key: Option<&'a UserKey>,
+    /// When the memory's [`BackupSchedule`](crate::BackupSchedule) says that it was taken;
+    /// `None` asks the clock.
+    pub taken_at: Option<SystemTime>,
 }
 
 /// The frozen model in a backup.

@@ -6,6 +6,7 @@
 mod disk;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod metered;
 
 use std::fmt;
 use std::io;
@@ -14,6 +15,8 @@ use std::path::Path;
 pub use disk::DiskStorage;
 #[cfg(feature = "fault-injection")]
 pub use fault::{CrashPoint, Fault, FaultyStorage};
+pub use metered::Spent;
+pub(crate) use metered::{Meter, Metered};
 
 /// One folder, seen as names. A name may carry one sub-folder in front: `quarantine/x`.
 pub trait Storage: fmt::Debug + Send + Sync {

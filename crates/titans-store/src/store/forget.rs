@@ -26,6 +26,8 @@ pub struct ForgetReceipt {
     pub generations: usize,
     /// Journals.
     pub journals: usize,
+    /// Logs of records.
+    pub logs: usize,
     /// Damaged files in quarantine.
     pub quarantined: usize,
     /// Leftovers of interrupted saves.
@@ -54,7 +56,7 @@ pub enum Erasure {
     KeyDestroyed,
 }
 
-/// Removes every generation, pin, journal, quarantined and temporary file of a memory, and
+/// Removes every generation, pin, journal, log, quarantined and temporary file of a memory, and
 /// every backup that it knows of, then destroys the key file if one is given.
 ///
 /// The folder stays with a tombstone in it, so that nothing opens it by accident. Calling it
@@ -126,6 +128,7 @@ fn forget_on(storage: &dyn Storage, shard: ShardId) -> Result<ForgetReceipt, Sto
         shard: shard.to_string(),
         generations: 0,
         journals: 0,
+        logs: 0,
         quarantined: 0,
         temporaries: 0,
         backups: Vec::new(),
@@ -143,6 +146,8 @@ fn forget_on(storage: &dyn Storage, shard: ShardId) -> Result<ForgetReceipt, Sto
             &mut receipt.generations
         } else if super::JournalName::from_file_name(&name).is_some() {
             &mut receipt.journals
+        } else if super::record_log::is_log(&name) {
+            &mut receipt.logs
         } else if name.starts_with(super::recovery::TEMPORARY) {
             &mut receipt.temporaries
         } else {

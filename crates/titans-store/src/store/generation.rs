@@ -99,7 +99,8 @@ impl JournalName {
     }
 }
 
-fn twenty_digits(digits: &str) -> Option<u64> {
+/// A number as the names of files have it.
+pub(super) fn twenty_digits(digits: &str) -> Option<u64> {
     let is_plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_plain.then(|| digits.parse().ok()).flatten()
 }

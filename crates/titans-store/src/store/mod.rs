@@ -10,10 +10,12 @@ mod generation;
 mod journal;
 mod pruning;
 mod readers;
+mod record_log;
 mod recovery;
 mod save;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use self::chain::State;
 pub use self::config::{DeltaCheck, NetworkFolders, SaveMode, StoreConfig};
@@ -26,13 +28,14 @@ use self::generation::{JournalName, Slot};
 use self::journal::{Appender, Journal};
 use self::pruning::Holdings;
 pub use self::readers::{FileVerdict, MemoryReader, read_newest, verify_dir, verify_dir_with};
+pub use self::record_log::{LogContents, RecordLog};
 pub use self::recovery::{Kept, Recovery, Skipped, TornTail};
 pub use self::save::{Saved, SavedForm};
 use crate::codec::delta::{self, ImageDelta};
 use crate::codec::encode::Plan;
 use crate::error::StoreError;
 use crate::format::carried::Carried;
-use crate::fs::{DiskStorage, Storage};
+use crate::fs::{DiskStorage, Meter, Metered, Spent, Storage};
 use crate::image::{MemoryImage, ShardId, Stamp};
 use crate::key::{Access, UserKey};
 
@@ -46,6 +49,7 @@ pub(crate) const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct MemoryStore {
     storage: Box<dyn Storage>,
+    meter: Arc<Meter>,
     shard: ShardId,
     config: StoreConfig,
     key: Option<UserKey>,
@@ -116,11 +120,13 @@ impl MemoryStore {
     }
 
     fn open_with(
-        mut storage: Box<dyn Storage>,
+        storage: Box<dyn Storage>,
         shard: ShardId,
         config: StoreConfig,
         key: Option<UserKey>,
     ) -> Result<(Self, Recovery), StoreError> {
+        let meter = Arc::default();
+        let mut storage: Box<dyn Storage> = Box::new(Metered::new(storage, &meter));
         lock(&mut *storage)?;
         forget::refuse_forgotten(&*storage)?;
         recovery::sweep_temporary(&*storage)?;
@@ -131,6 +137,7 @@ impl MemoryStore {
         let found = recovery::recover(&*storage, shard, access)?;
         let mut store = Self {
             storage,
+            meter,
             shard,
             config,
             key,
@@ -297,6 +304,51 @@ impl MemoryStore {
         Ok(())
     }
 
+    /// Writes `image` as the next generation, a file of its own, and then removes all others,
+    /// as [`MemoryStore::keep_only_newest`] does.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::save`] and [`MemoryStore::keep_only_newest`].
+    pub fn save_as_only_generation(&mut self, image: &MemoryImage) -> Result<Saved, StoreError> {
+        self.check_writable(image)?;
+        let saved = self.save_snapshot(&*self.config.precision.round(image)?)?;
+        self.keep_only_newest()?;
+        Ok(saved)
+    }
+
+    /// Removes every generation but the newest, the pinned one, journals and quarantined
+    /// files included: for a memory that must not keep what its older generations hold. Does
+    /// nothing where the newest stands in a journal, which is worth nothing alone.
+    ///
+    /// # Errors
+    /// What the operating system refuses to remove. Until this has succeeded, assume that
+    /// the older generations are there.
+    pub fn keep_only_newest(&mut self) -> Result<(), StoreError> {
+        let storage = &*self.storage;
+        let names = files::list(storage, "")?;
+        let newest = self
+            .parent
+            .map(|(number, _)| Generation::new(number).file_name());
+        let Some(newest) = newest.filter(|newest| names.contains(newest)) else {
+            return Ok(());
+        };
+        for name in names {
+            let is_newest = name == newest;
+            let is_older = Slot::from_file_name(&name).is_some() && !is_newest;
+            if is_older || JournalName::from_file_name(&name).is_some() {
+                let removed = storage.remove(&name);
+                removed.map_err(io_error(storage, "remove", &name))?;
+            }
+        }
+        recovery::empty_quarantine(storage, 0, &mut []);
+        storage
+            .sync_folder()
+            .map_err(|source| StoreError::NotDurable {
+                path: storage.path().to_owned(),
+                source,
+            })
+    }
+
     /// The pinned generation, if there is one.
     ///
     /// # Errors
@@ -313,6 +365,11 @@ impl MemoryStore {
     /// its files tell.
     pub fn writer_epoch(&self) -> u64 {
         self.writer_epoch
+    }
+
+    /// What saving has cost since the store was opened.
+    pub fn spent(&self) -> Spent {
+        self.meter.spent()
     }
 
     /// The folder.
@@ -364,7 +421,7 @@ impl MemoryStore {
     fn save_snapshot(&mut self, image: &MemoryImage) -> Result<Saved, StoreError> {
         let generation = Generation::new(self.next_sequence);
         let stamp = self.next_stamp();
-        let bytes = self.plan().full(image, &stamp)?;
+        let bytes = self.meter.encode(|| self.plan().full(image, &stamp))?;
         self.check_not_overtaken(generation)?;
         // What went before is sealed, whatever becomes of this file.
         self.session = None;
@@ -407,7 +464,8 @@ impl MemoryStore {
     ) -> Result<Saved, StoreError> {
         let generation = Generation::new(self.next_sequence);
         let stamp = self.next_stamp();
-        let (bytes, rounded) = self.plan().delta(image, &stamp, changed)?;
+        let encode = || self.plan().delta(image, &stamp, changed);
+        let (bytes, rounded) = self.meter.encode(encode)?;
         let digest = delta::check_against(&bytes, &rounded, self.access())?;
         self.check_not_overtaken(generation)?;
         // The number is spent: after a failed flush nobody knows whether the record survives.
@@ -487,7 +545,8 @@ impl MemoryStore {
             repeats: Some(record),
             ..self.plan()
         };
-        let (bytes, _) = save::encode_checked(&plan, image, stamp, self.access())?;
+        let bytes = self.meter.encode(|| plan.full(image, stamp))?;
+        save::read_back(&bytes, image, stamp, self.access())?;
         let storage = &*self.storage;
         let temporary = save::write_temporary(storage, generation, &bytes, || self.make_room())?;
         save::publish(storage, &temporary, &generation.file_name(), generation)?;

@@ -94,10 +94,13 @@ pub(super) struct Found {
     pub(super) highest_sequence: u64,
 }
 
-/// Removes the leftovers of interrupted saves. Only the holder of the lock may do so.
+/// Removes the leftovers of interrupted saves. Only the holder of the lock may do so. The
+/// schedule of backups is written without the lock and sweeps for itself.
 pub(super) fn sweep_temporary(storage: &dyn Storage) -> Result<(), StoreError> {
     let names = files::list(storage, "")?;
-    for name in names.iter().filter(|name| name.starts_with(TEMPORARY)) {
+    let is_leftover =
+        |name: &&String| name.starts_with(TEMPORARY) && *name != crate::schedule::NEW_FILE;
+    for name in names.iter().filter(is_leftover) {
         storage
             .remove(name)
             .map_err(io_error(storage, "remove", name))?;

@@ -1,0 +1,411 @@
+//! Cold backups: which memory is due, one at a time, and what to do when it fails.
+//!
+//! A backup copies a generation that is on disk and never changes, so nobody who learns or
+//! reads waits for it. When a memory was backed up last stands beside its files, so a
+//! restart neither forgets nor repeats a backup.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use titans_store::fs::DiskStorage;
+use titans_store::{
+    BackupRequest, BackupSchedule, BackupSummary, ShardId, StoreError, create_backup,
+};
+
+use crate::alert::AlertKind;
+use crate::config::setting;
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::user::shard_dir;
+
+/// Prefix of a backup that is being written.
+const TEMPORARY: &str = ".tmp-";
+
+/// How the memories of a runtime are backed up: each on its own, every day at a moment that
+/// its name decides, so that a thousand do not do so at once.
+///
+/// A backup is the newest generation on disk as one tar file, read back and verified before
+/// it counts; `titanmem restore` puts it back. It lies in a folder of its memory below
+/// [`dir`](Self::dir), which belongs to the runtime:
+/// [`Runtime::forget_user`](crate::Runtime::forget_user) removes it with all that is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// Where backups go: another disk, at best.
+    pub dir: PathBuf,
+    /// Time between two backups of a memory, by the wall clock. Default 24 hours.
+    pub every: Duration,
+    /// Backups of a memory that stay; older ones are removed once a newer one is verified.
+    /// Those that a person has put elsewhere are not touched. Default 7.
+    pub keep: usize,
+    /// Time between two attempts for a memory, by the monotonic clock, whatever the wall
+    /// clock jumps to. Also how long a failure waits. Default one hour.
+    pub pause: Duration,
+    /// Backups that one [`tick`](crate::Runtime::tick) takes at most. Default 64.
+    pub per_tick: usize,
+    /// Who calls [`tick`](crate::Runtime::tick). Default: the program.
+    pub driver: BackupDriver,
+    /// What the program needs to start a memory again, put into every backup. Default empty.
+    pub attachment: Vec<u8>,
+}
+
+/// Who calls [`Runtime::tick`](crate::Runtime::tick).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupDriver {
+    /// The program.
+    Program,
+    /// A thread of the runtime.
+    Thread {
+        /// Time between two looks at what is due.
+        look_every: Duration,
+    },
+}
+
+impl BackupConfig {
+    /// Daily backups below `dir`, of which the newest seven stay.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            every: Duration::from_secs(24 * 60 * 60),
+            keep: 7,
+            pause: Duration::from_secs(60 * 60),
+            per_tick: 64,
+            driver: BackupDriver::Program,
+            attachment: Vec::new(),
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), RuntimeError> {
+        let at_least_one = [
+            ("backups.keep", self.keep),
+            ("backups.per_tick", self.per_tick),
+            ("backups.every", self.every.as_secs() as usize),
+        ];
+        for (name, found) in at_least_one {
+            if found == 0 {
+                return Err(setting(name, found, "at least 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a [`tick`](crate::Runtime::tick) did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TickReport {
+    /// Backups that were written and verified.
+    pub backed_up: Vec<BackupSummary>,
+    /// Backups that failed. Each is an alert, too.
+    pub failed: Vec<BackupFailure>,
+    /// Backups that were too old and are removed.
+    pub removed: Vec<PathBuf>,
+    /// Memories that are due and were left for the next tick.
+    pub left: usize,
+}
+
+/// A backup that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupFailure {
+    /// Of which memory.
+    pub shard: ShardId,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// The backups of one runtime.
+///
+/// The lock is held while one memory is backed up, so two ticks take turns, and whoever
+/// forgets a user keeps backups from appearing meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Backups {
+    attempts: Mutex<Attempts>,
+    closed: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// When each memory was tried last by this runtime.
+type Attempts = HashMap<ShardId, Instant>;
+
+impl Backups {
+    /// No backup is taken while this is held.
+    pub(crate) fn pause(&self) -> impl Drop + '_ {
+        self.attempts()
+    }
+
+    /// Sends the thread home once the backup in hand is finished.
+    pub(crate) fn close(&self) {
+        *self.lock_closed() = true;
+        self.wake.notify_all();
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.lock_closed()
+    }
+
+    /// Waits for `pause`; `false` when the runtime closes.
+    fn wait(&self, pause: Duration) -> bool {
+        let closed = self.lock_closed();
+        let waited = self
+            .wake
+            .wait_timeout_while(closed, pause, |closed| !*closed);
+        !*waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_closed(&self) -> MutexGuard<'_, bool> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a backup was not taken.
+enum Failure {
+    /// Something about this memory; the next one may do better.
+    Memory(String),
+    /// The folder of backups takes nothing, so the next one would fail alike.
+    Folder(String),
+}
+
+impl Engine {
+    pub(crate) fn ticks_by_itself(&self) -> bool {
+        let driver = self.config.backups.as_ref().map(|backups| backups.driver);
+        matches!(driver, Some(BackupDriver::Thread { .. }))
+    }
+
+    /// Ticks until the runtime closes.
+    pub(crate) fn run_backups(&self) {
+        let driver = self.config.backups.as_ref().map(|backups| backups.driver);
+        let Some(BackupDriver::Thread { look_every }) = driver else {
+            return;
+        };
+        loop {
+            if let Err(error) = self.tick(SystemTime::now()) {
+                tracing::error!("no backups: {error}");
+            }
+            if !self.backups.wait(look_every) {
+                return;
+            }
+        }
+    }
+
+    /// Takes the backups that are due.
+    pub(crate) fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+        let mut report = TickReport::default();
+        let root = self.root_path()?;
+        let Some(config) = &self.config.backups else {
+            return Ok(report);
+        };
+        let mut due = self.due(&root, config, now)?;
+        // Whoever has waited for an attempt longest is first, so that failures of some do
+        // not keep the others out.
+        {
+            let attempts = self.backups.attempts();
+            due.sort_by_key(|shard| attempts.get(shard).copied());
+        }
+        for (index, shard) in due.iter().enumerate() {
+            let taken = report.backed_up.len() + report.failed.len();
+            if taken >= config.per_tick || self.backups.is_closed() {
+                report.left = due.len() - index;
+                break;
+            }
+            let failure = match self.back_up(&root, *shard, config, now, &mut report) {
+                Ok(()) => continue,
+                Err(failure) => failure,
+            };
+            let (reason, is_last) = match failure {
+                Failure::Memory(reason) => (reason, false),
+                Failure::Folder(reason) => (reason, true),
+            };
+            self.meters.backup_failures.add(1);
+            let alerts = &self.config.alerts;
+            alerts.raise(*shard, AlertKind::BackupFailed, reason.clone());
+            report.failed.push(BackupFailure {
+                shard: *shard,
+                reason,
+            });
+            if is_last {
+                report.left = due.len() - index - 1;
+                break;
+            }
+        }
+        Ok(report)
+    }
+
+    /// The memories on disk whose backup is due and that may be tried.
+    fn due(
+        &self,
+        root: &Path,
+        config: &BackupConfig,
+        now: SystemTime,
+    ) -> Result<Vec<ShardId>, RuntimeError> {
+        let mut due = Vec::new();
+        for shard in shards_on_disk(root)? {
+            let last = self.backups.attempts().get(&shard).copied();
+            let may_try = last.is_none_or(|last| last.elapsed() >= config.pause);
+            if may_try && is_due(&shard_dir(root, shard), shard, config, now) {
+                due.push(shard);
+            }
+        }
+        Ok(due)
+    }
+
+    /// Removes the folder for the backups of a memory, and so also what a process that was
+    /// killed had not noted yet. The caller holds the backups back.
+    pub(crate) fn remove_backups(&self, shard: ShardId) -> Result<(), RuntimeError> {
+        let Some(config) = &self.config.backups else {
+            return Ok(());
+        };
+        let folder = shard_dir(&config.dir, shard);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if !is_no_folder(error.kind()) => {
+                Err(RuntimeError::io("remove", folder)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn back_up(
+        &self,
+        root: &Path,
+        shard: ShardId,
+        config: &BackupConfig,
+        now: SystemTime,
+        report: &mut TickReport,
+    ) -> Result<(), Failure> {
+        let mut attempts = self.backups.attempts();
+        let dir = shard_dir(root, shard);
+        // Another tick may have been here, or the user may be forgotten.
+        if !is_due(&dir, shard, config, now) {
+            return Ok(());
+        }
+        let _span = tracing::info_span!("backup", %shard).entered();
+        let folder = prepare(&config.dir, shard)?;
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let target = folder.join(format!("{:012}.tar", since_epoch.as_secs()));
+        let request = BackupRequest {
+            config: &config.attachment,
+            taken_at: Some(now),
+            ..BackupRequest::default()
+        };
+        let taken = self
+            .timers
+            .backup
+            .time(|| create_backup(&dir, shard, &target, &request));
+        match taken {
+            Ok(summary) => {
+                self.meters.backups.add(1);
+                report.backed_up.push(summary);
+            }
+            Err(error) => {
+                attempts.insert(shard, Instant::now());
+                return Err(failure(&error, &folder));
+            }
+        }
+        attempts.insert(shard, Instant::now());
+        remove_expired(&dir, &folder, config.keep, &mut report.removed).map_err(Failure::Memory)
+    }
+}
+
+/// A schedule that does not read says nothing against a backup. Where nothing was ever
+/// saved, or everything is forgotten, there is nothing to back up.
+fn is_due(dir: &Path, shard: ShardId, config: &BackupConfig, now: SystemTime) -> bool {
+    let schedule = BackupSchedule::load(dir).unwrap_or_default();
+    schedule.is_due(shard, config.every, now) && holds_a_memory(dir)
+}
+
+fn holds_a_memory(dir: &Path) -> bool {
+    let is_memory = |name: &String| name.ends_with(".titanmem");
+    names(dir).is_ok_and(|names| names.iter().any(is_memory))
+}
+
+/// The folder for the backups of one memory, rid of what a killed process left there.
+fn prepare(dir: &Path, shard: ShardId) -> Result<PathBuf, Failure> {
+    let refused = |error: io::Error| {
+        let dir = dir.display();
+        Failure::Folder(format!("cannot write backups below {dir}: {error}"))
+    };
+    let dir = std::path::absolute(dir).map_err(refused)?;
+    let folder = shard_dir(&dir, shard);
+    DiskStorage::create(&folder).map_err(refused)?;
+    for entry in fs::read_dir(&folder).map_err(refused)? {
+        let entry = entry.map_err(refused)?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            fs::remove_file(entry.path()).map_err(refused)?;
+        }
+    }
+    Ok(folder)
+}
+
+fn failure(error: &StoreError, folder: &Path) -> Failure {
+    let reason = format!("backup failed: {error}");
+    match error {
+        StoreError::Io { path, .. } | StoreError::NotDurable { path, .. }
+            if path.starts_with(folder) =>
+        {
+            Failure::Folder(reason)
+        }
+        _ => Failure::Memory(reason),
+    }
+}
+
+/// Removes backups beyond the newest `keep`, and takes them off the memory's list.
+fn remove_expired(
+    dir: &Path,
+    folder: &Path,
+    keep: usize,
+    removed: &mut Vec<PathBuf>,
+) -> Result<(), String> {
+    let refused = |error: &dyn std::fmt::Display| format!("an old backup stays: {error}");
+    let schedule = BackupSchedule::load(dir).map_err(|error| refused(&error))?;
+    let expired = schedule.expired(folder, keep);
+    for backup in &expired {
+        match fs::remove_file(backup) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(&error)),
+            _ => removed.push(backup.clone()),
+        }
+    }
+    if !expired.is_empty() {
+        BackupSchedule::take_off(dir, &expired).map_err(|error| refused(&error))?;
+    }
+    Ok(())
+}
+
+/// Every memory below a root, loaded or not, in the order of names.
+fn shards_on_disk(root: &Path) -> Result<Vec<ShardId>, RuntimeError> {
+    let mut shards = Vec::new();
+    for first in names(&root.join("users"))? {
+        for second in names(&root.join("users").join(&first))? {
+            for rest in names(&root.join("users").join(&first).join(&second))? {
+                let name = format!("{first}{second}{rest}");
+                let number = u128::from_str_radix(&name, 16).map(u128::to_be_bytes);
+                // Only the exact form that is written counts.
+                shards.extend(number.map(ShardId).ok().filter(|id| id.to_string() == name));
+            }
+        }
+    }
+    Ok(shards)
+}
+
+/// The names in a folder in order; none when it is not there or is no folder.
+fn names(dir: &Path) -> Result<Vec<String>, RuntimeError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if is_no_folder(error.kind()) => return Ok(Vec::new()),
+        entries => entries.map_err(RuntimeError::io("list", dir))?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names: io::Result<Vec<String>> = names.collect();
+    let mut names = names.map_err(RuntimeError::io("list", dir))?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn is_no_folder(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}

@@ -1,0 +1,292 @@
+//! The same handles for programs on tokio: what can wait is a future.
+//!
+//! Each call runs its twin on tokio's threads for blocking work, as tokio's own file API
+//! does, so no thread of the executor waits for the disk, for learning or for room in a
+//! queue. Dropping a future cancels nothing: what it began goes on, rows that were handed
+//! over are learned. A wait holds one of tokio's blocking threads (512 by default) while it
+//! lasts; wait for the last ticket of a stream rather than for each.
+//!
+//! ```
+//! use titans_runtime::tokio::AsyncRuntime;
+//! use titans_runtime::{Rows, RuntimeConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let root = tempfile::tempdir()?;
+//! # let dir = root.path().join("memories");
+//! # let executor = tokio::runtime::Builder::new_current_thread().build()?;
+//! # executor.block_on(async {
+//! let runtime = AsyncRuntime::open(&dir, RuntimeConfig::default()).await?;
+//! let alice = runtime.user("alice").await?;
+//! let (key, value) = ([0.125; 64], [0.25; 64]);
+//! let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64)).await?;
+//! ticket.wait().await?;
+//! let (recalled, info) = alice.recall(Rows::f32(&key, 1, 64)).await?;
+//! assert_eq!((recalled.len(), info.lag), (64, 0));
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use ::tokio::task::spawn_blocking;
+
+use crate::rows::RowsOf;
+use crate::{
+    CloseReport, ForgetReceipt, RecallInfo, RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError,
+    Stats, TickReport, Ticket, UserMemory,
+};
+
+/// [`Runtime`] for programs on tokio. Clones are the same runtime.
+#[derive(Clone)]
+pub struct AsyncRuntime {
+    /// Empty once it is closed. Calls hold it for reading while they last, so closing waits
+    /// for those that have begun.
+    runtime: Arc<RwLock<Option<Runtime>>>,
+}
+
+impl AsyncRuntime {
+    /// [`Runtime::open`].
+    ///
+    /// # Errors
+    /// As [`Runtime::open`].
+    ///
+    /// # Panics
+    /// As every method here that is a future, outside of a tokio runtime.
+    pub async fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        let dir = dir.as_ref().to_owned();
+        let runtime = blocking(move || Runtime::open(dir, config)).await?;
+        Ok(Self {
+            runtime: Arc::new(RwLock::new(Some(runtime))),
+        })
+    }
+
+    /// [`Runtime::user`].
+    ///
+    /// # Errors
+    /// As [`Runtime::user`].
+    pub async fn user(&self, user: impl Into<String>) -> Result<AsyncMemory, RuntimeError> {
+        let user = user.into();
+        let memory = self.with(move |runtime| runtime.user(&user)).await?;
+        Ok(AsyncMemory { memory })
+    }
+
+    /// [`Runtime::forget_user`].
+    ///
+    /// # Errors
+    /// As [`Runtime::forget_user`].
+    pub async fn forget_user(
+        &self,
+        user: impl Into<String>,
+    ) -> Result<Option<ForgetReceipt>, RuntimeError> {
+        let user = user.into();
+        self.with(move |runtime| runtime.forget_user(&user)).await
+    }
+
+    /// [`Runtime::flush`].
+    ///
+    /// # Errors
+    /// As [`Runtime::flush`].
+    pub async fn flush(&self) -> Result<(), RuntimeError> {
+        self.with(Runtime::flush).await
+    }
+
+    /// [`Runtime::tick`].
+    ///
+    /// # Errors
+    /// As [`Runtime::tick`].
+    pub async fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+        self.with(move |runtime| runtime.tick(now)).await
+    }
+
+    /// [`Runtime::stats`].
+    ///
+    /// # Errors
+    /// [`RuntimeError::Closed`].
+    pub async fn stats(&self) -> Result<Stats, RuntimeError> {
+        self.with(|runtime| Ok(runtime.stats())).await
+    }
+
+    /// [`Runtime::close`], once the calls that have begun are done. The deadline counts from
+    /// then on. Calls that begin later, on any clone, get [`RuntimeError::Closed`].
+    ///
+    /// # Errors
+    /// [`RuntimeError::Closed`] when it is closed already.
+    pub async fn close(self, deadline: Duration) -> Result<CloseReport, RuntimeError> {
+        blocking(move || {
+            let mut guard = self.runtime.write().unwrap_or_else(PoisonError::into_inner);
+            let runtime = guard.take().ok_or(RuntimeError::Closed)?;
+            drop(guard);
+            Ok(runtime.close(deadline))
+        })
+        .await
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Runtime) -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let runtime = Arc::clone(&self.runtime);
+        blocking(move || {
+            let guard = runtime.read().unwrap_or_else(PoisonError::into_inner);
+            call(guard.as_ref().ok_or(RuntimeError::Closed)?)
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for AsyncRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncRuntime").finish_non_exhaustive()
+    }
+}
+
+/// [`UserMemory`] for programs on tokio. Clones share the memory.
+#[derive(Clone, Debug)]
+pub struct AsyncMemory {
+    memory: UserMemory,
+}
+
+impl AsyncMemory {
+    /// The handle itself, for what does not wait:
+    /// [`recall_into`](UserMemory::recall_into) of a few rows takes microseconds and writes
+    /// into the caller's buffer.
+    pub fn sync(&self) -> &UserMemory {
+        &self.memory
+    }
+
+    /// [`UserMemory::observe`]. Copies the rows, because it may have to wait for room.
+    ///
+    /// # Errors
+    /// As [`UserMemory::observe`].
+    pub async fn observe(
+        &self,
+        keys: Rows<'_>,
+        values: Rows<'_>,
+    ) -> Result<AsyncTicket, RuntimeError> {
+        let (key_rows, value_rows) = (keys.len(), values.len());
+        let (key_dim, value_dim) = self.memory.widths();
+        let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
+        let values = values.to_f32(RowsOf::Values, value_dim)?;
+        let memory = self.memory.clone();
+        let ticket = blocking(move || {
+            let keys = Rows::f32(&keys, key_rows, key_dim);
+            memory.observe(keys, Rows::f32(&values, value_rows, value_dim))
+        });
+        Ok(AsyncTicket {
+            ticket: Arc::new(ticket.await?),
+        })
+    }
+
+    /// [`UserMemory::recall_into`] a new buffer, for many rows at once.
+    ///
+    /// # Errors
+    /// As [`UserMemory::recall_into`].
+    pub async fn recall(&self, queries: Rows<'_>) -> Result<(Vec<f32>, RecallInfo), RuntimeError> {
+        let rows = queries.len();
+        let (key_dim, value_dim) = self.memory.widths();
+        let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
+        let memory = self.memory.clone();
+        blocking(move || {
+            let mut recalled = vec![0.0; rows * value_dim];
+            let info = memory.recall_into(Rows::f32(&queries, rows, key_dim), &mut recalled)?;
+            Ok((recalled, info))
+        })
+        .await
+    }
+
+    /// [`UserMemory::flush`].
+    ///
+    /// # Errors
+    /// As [`UserMemory::flush`].
+    pub async fn flush(&self) -> Result<(), RuntimeError> {
+        self.with(UserMemory::flush).await
+    }
+
+    /// [`UserMemory::pin`].
+    ///
+    /// # Errors
+    /// As [`UserMemory::pin`].
+    pub async fn pin(&self) -> Result<u64, RuntimeError> {
+        self.with(UserMemory::pin).await
+    }
+
+    /// [`UserMemory::roll_back`].
+    ///
+    /// # Errors
+    /// As [`UserMemory::roll_back`].
+    pub async fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
+        self.with(UserMemory::roll_back).await
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&UserMemory) -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let memory = self.memory.clone();
+        blocking(move || call(&memory)).await
+    }
+}
+
+/// [`Ticket`] for programs on tokio. Clones are the same receipt.
+#[derive(Clone, Debug)]
+#[must_use = "the rows are learned in any case; a ticket tells when"]
+pub struct AsyncTicket {
+    ticket: Arc<Ticket>,
+}
+
+impl AsyncTicket {
+    /// The ticket itself, for what does not wait.
+    pub fn sync(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// [`Ticket::wait`].
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub async fn wait(&self) -> Result<(), RuntimeError> {
+        self.with(Ticket::wait).await
+    }
+
+    /// [`Ticket::wait_timeout`].
+    ///
+    /// # Errors
+    /// As [`Ticket::wait_timeout`].
+    pub async fn wait_timeout(&self, timeout: Duration) -> Result<(), RuntimeError> {
+        self.with(move |ticket| ticket.wait_timeout(timeout)).await
+    }
+
+    /// [`Ticket::wait_visible`].
+    ///
+    /// # Errors
+    /// As [`Ticket::wait_visible`].
+    pub async fn wait_visible(&self) -> Result<(), RuntimeError> {
+        self.with(Ticket::wait_visible).await
+    }
+
+    async fn with(
+        &self,
+        call: impl FnOnce(&Ticket) -> Result<(), RuntimeError> + Send + 'static,
+    ) -> Result<(), RuntimeError> {
+        let ticket = Arc::clone(&self.ticket);
+        blocking(move || call(&ticket)).await
+    }
+}
+
+/// Runs `call` on a thread for blocking work. Its panic is the caller's.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
+    match spawn_blocking(call).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // tokio is shutting down and began nothing new.
+            Err(_) => Err(RuntimeError::Closed),
+        },
+    }
+}

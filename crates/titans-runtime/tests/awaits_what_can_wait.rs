@@ -1,0 +1,155 @@
+//! The handles for tokio do what their twins do, and an executor of one thread never waits.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
+use titans_runtime::tokio::{AsyncMemory, AsyncRuntime, AsyncTicket};
+use titans_runtime::{Rows, Runtime, RuntimeError};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Runs on one thread: whatever blocks it blocks everything.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.build().unwrap().block_on(future)
+}
+
+async fn observe(
+    stream: &Stream,
+    memory: &AsyncMemory,
+    tokens: std::ops::Range<usize>,
+) -> Result<AsyncTicket, RuntimeError> {
+    let count = tokens.len();
+    let keys = &stream.keys[tokens.start * KEY_DIM..tokens.end * KEY_DIM];
+    let values = &stream.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
+    let keys = Rows::f32(keys, count, KEY_DIM);
+    memory
+        .observe(keys, Rows::f32(values, count, VALUE_DIM))
+        .await
+}
+
+#[test]
+fn what_is_awaited_equals_what_is_waited_for() {
+    let (root, twin) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stream = Stream::new(5 * CHUNK + 3, 1);
+    let waited = {
+        let runtime = Runtime::open(twin.path(), config()).unwrap();
+        let memory = runtime.user("alice").unwrap();
+        let ticket = stream.observe(&memory, 0..stream.tokens()).unwrap();
+        ticket.wait().unwrap();
+        stream.recall(&memory)
+    };
+    run(async {
+        let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
+        let memory = runtime.user("alice").await.unwrap();
+        // More than the queue holds: has to wait for room.
+        let ticket = observe(&stream, &memory, 0..stream.tokens()).await.unwrap();
+        ticket.wait_visible().await.unwrap();
+        ticket.wait().await.unwrap();
+        ticket.wait_timeout(SOON).await.unwrap();
+        assert!(ticket.sync().is_durable());
+        let queries = Rows::f32(&stream.keys, stream.tokens(), KEY_DIM);
+        let (recalled, info) = memory.recall(queries).await.unwrap();
+        assert!(recalled == waited && info.lag == 0);
+        assert!(stream.recall(memory.sync()) == waited);
+        let report = runtime.close(SOON).await.unwrap();
+        assert!(report.is_durable());
+    });
+}
+
+#[test]
+fn pins_rollbacks_flushes_forgetting_and_ticks_are_those_of_the_twin() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(3 * CHUNK, 2);
+    run(async {
+        let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
+        let memory = runtime.user("alice").await.unwrap();
+        observe(&stream, &memory, 0..CHUNK)
+            .await
+            .unwrap()
+            .wait()
+            .await
+            .unwrap();
+        assert_eq!(memory.pin().await.unwrap(), 1);
+        let known = stream.recall(memory.sync());
+        let ticket = observe(&stream, &memory, CHUNK..3 * CHUNK).await.unwrap();
+        memory.flush().await.unwrap();
+        assert_eq!(memory.roll_back().await.unwrap().tokens, CHUNK as u64);
+        assert!(stream.recall(memory.sync()) == known);
+        let error = ticket.wait().await.unwrap_err();
+        assert!(matches!(error, RuntimeError::RolledBack), "{error}");
+        runtime.flush().await.unwrap();
+        assert_eq!(runtime.stats().await.unwrap().rollbacks, 1);
+        let report = runtime.tick(SystemTime::now()).await.unwrap();
+        assert!(report.backed_up.is_empty(), "no backups are configured");
+        assert!(runtime.forget_user("alice").await.unwrap().is_some());
+        assert!(runtime.user("alice").await.is_err());
+    });
+}
+
+#[test]
+fn the_executor_goes_on_while_something_waits() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(200 * CHUNK, 3);
+    run(async {
+        let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
+        let memory = runtime.user("alice").await.unwrap();
+        let whole = observe(&stream, &memory, 0..stream.tokens());
+        let mut whole = std::pin::pin!(whole);
+        let mut turns = 0_u64;
+        // A call that blocked would be done the first time that it is looked at.
+        let ticket = std::future::poll_fn(|context| {
+            turns += 1;
+            let polled = whole.as_mut().poll(context);
+            context.waker().wake_by_ref();
+            polled
+        });
+        ticket.await.unwrap().wait().await.unwrap();
+        assert!(turns > 1, "{turns}");
+    });
+}
+
+#[test]
+fn closing_waits_for_what_has_begun_and_clones_are_told() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(CHUNK, 4);
+    run(async {
+        let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
+        let clone = runtime.clone();
+        let memory = runtime.user("alice").await.unwrap();
+        let ticket = observe(&stream, &memory, 0..CHUNK).await.unwrap();
+        assert!(runtime.close(SOON).await.unwrap().is_durable());
+        assert!(ticket.sync().is_durable());
+        let error = clone.user("bob").await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        let error = observe(&stream, &memory, 0..1).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        let error = clone.close(SOON).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        // The folder is free.
+        AsyncRuntime::open(root.path(), config()).await.unwrap();
+    });
+}
+
+#[test]
+fn errors_are_those_of_the_twin() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(1, 5);
+    run(async {
+        let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
+        let error = AsyncRuntime::open(root.path(), config()).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::RootLocked { .. }), "{error}");
+        let memory = runtime.user("alice").await.unwrap();
+        let short = Rows::f32(&stream.keys, 1, KEY_DIM - 1);
+        let error = memory.recall(short).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
+        let none = Rows::f32(&[], 0, VALUE_DIM);
+        let key = Rows::f32(&stream.keys, 1, KEY_DIM);
+        let error = memory.observe(key, none).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
+    });
+}

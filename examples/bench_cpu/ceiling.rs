@@ -1,0 +1,58 @@
+//! What the machine can do, measured in this process.
+
+use std::time::Instant;
+
+const SIZE: usize = 1024;
+
+/// The best rate of f32 matrix products at 1024^3, in GFLOP/s, with this process's threads.
+pub(crate) fn matrix_products() -> f64 {
+    let left = vec![0.5_f32; SIZE * SIZE];
+    let right = vec![0.25_f32; SIZE * SIZE];
+    let mut product = vec![0.0_f32; SIZE * SIZE];
+    let flops = 2.0 * (SIZE as f64).powi(3);
+    let mut best = 0.0_f64;
+    for _ in 0..12 {
+        let started = Instant::now();
+        multiply(&left, &right, &mut product);
+        best = best.max(flops / started.elapsed().as_secs_f64() / 1e9);
+    }
+    assert_eq!(product[SIZE + 1], SIZE as f32 * 0.125);
+    best
+}
+
+fn multiply(left: &[f32], right: &[f32], product: &mut [f32]) {
+    let size = SIZE as isize;
+    // SAFETY: three slices of SIZE * SIZE numbers, row-major, and the product is not read.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            SIZE,
+            SIZE,
+            SIZE,
+            product.as_mut_ptr(),
+            1,
+            size,
+            false,
+            left.as_ptr(),
+            1,
+            size,
+            right.as_ptr(),
+            1,
+            size,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+}
+
+/// The most memory that this process has had resident, in MiB; 0 where nobody tells.
+pub(crate) fn peak_resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+    kib.map_or(0.0, |kib| kib / 1024.0)
+}

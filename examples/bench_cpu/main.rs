@@ -1,0 +1,139 @@
+//! How fast the memory is on a CPU, beside what the CPU can do.
+//!
+//! ```text
+//! cargo run --release --example bench_cpu             minutes
+//! cargo run --release --example bench_cpu -- --quick  a look
+//! ```
+//!
+//! For each shape and number of threads a process of its own writes and reads a stream in
+//! chunks, so that peak memory and thread pools are its own. Next to the tokens per second
+//! stands the fraction of the matrix-product ceiling that the useful work is: the best that
+//! the `gemm` crate reaches at 1024^3 in the same process, with the same threads.
+
+mod ceiling;
+mod dense;
+mod shape;
+mod sparse;
+
+use std::process::{Command, Stdio};
+
+use clap::Parser;
+
+use self::shape::Shape;
+
+/// Options of the measurement.
+#[derive(Parser)]
+#[command(about = "Speed of the memory on the CPU, beside the measured ceiling")]
+struct Options {
+    /// Widths of keys and values.
+    #[arg(long, value_delimiter = ',', default_values_t = [256, 384, 512])]
+    dim: Vec<usize>,
+    /// Layers of the dense memory; hidden layers are four times as wide as keys.
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 3])]
+    depth: Vec<usize>,
+    /// Tokens per update.
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 256, 1024, 4096])]
+    chunk: Vec<usize>,
+    /// Memories at once.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8])]
+    batch: Vec<usize>,
+    /// Threads.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    threads: Vec<usize>,
+    /// Seconds per row.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Two shapes, half a second each.
+    #[arg(long)]
+    quick: bool,
+    /// Measure one shape in this process and print its row.
+    #[arg(long, hide = true)]
+    row: Option<String>,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut options = Options::parse();
+    if options.quick {
+        options.dim = vec![256];
+        options.depth = vec![2];
+        options.chunk = vec![64, 1024];
+        options.batch = vec![1];
+        options.seconds = 0.5;
+    }
+    if let Some(row) = &options.row {
+        let shape: Shape = row.parse()?;
+        println!("{}", measure(shape, options.seconds)?);
+        return Ok(());
+    }
+    println!("dense: preset titans, gradients at the start of each chunk, write + read");
+    println!("{}", dense::HEAD);
+    for &threads in &options.threads {
+        for shape in dense_shapes(&options) {
+            println!("{}", in_own_process(&shape, threads, options.seconds)?);
+        }
+    }
+    println!("\nsparse: preset sparse, 8192 channels, 64 active, write + read in chunks of 4096");
+    println!("{}", sparse::HEAD);
+    for &threads in &options.threads {
+        for percent in [100, 10, 1, 0] {
+            let shape = Shape::Sparse { dim: 64, percent };
+            println!("{}", in_own_process(&shape, threads, options.seconds)?);
+        }
+    }
+    println!("\none token at a time, write + read");
+    println!("{}", dense::HEAD);
+    for &dim in &options.dim {
+        let shape = Shape::Dense {
+            dim,
+            depth: 2,
+            chunk: 1,
+            batch: 1,
+        };
+        println!("{}", in_own_process(&shape, 1, options.seconds)?);
+    }
+    Ok(())
+}
+
+fn dense_shapes(options: &Options) -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    for &dim in &options.dim {
+        for &depth in &options.depth {
+            for &batch in &options.batch {
+                for &chunk in &options.chunk {
+                    shapes.push(Shape::Dense {
+                        dim,
+                        depth,
+                        chunk,
+                        batch,
+                    });
+                }
+            }
+        }
+    }
+    shapes
+}
+
+fn measure(shape: Shape, seconds: f64) -> Result<String, Box<dyn std::error::Error>> {
+    match shape {
+        Shape::Dense { .. } => dense::measure(shape, seconds),
+        Shape::Sparse { dim, percent } => sparse::measure(dim, percent, seconds),
+    }
+}
+
+/// The row of a shape, measured by a process with as many threads.
+fn in_own_process(
+    shape: &Shape,
+    threads: usize,
+    seconds: f64,
+) -> Result<String, Box<dyn std::error::Error>> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--row", &shape.to_string()])
+        .args(["--seconds", &seconds.to_string()])
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .stderr(Stdio::inherit())
+        .output()?;
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)?.trim_end().to_owned()),
+        false => Err(format!("measuring {shape} ended with {}", output.status).into()),
+    }
+}

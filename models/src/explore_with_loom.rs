@@ -1,0 +1,21 @@
+//! Every order of events in which a thread is interrupted a few times.
+
+pub(crate) use loom::thread::{JoinHandle, spawn};
+
+use crate::sync::AtomicU64;
+
+/// Interruptions of a running thread. Three find every mistake that is tried here; what needs
+/// more is rare, and the number of orders grows with it.
+const PREEMPTIONS: usize = 3;
+
+/// Runs `model` in every order of its events.
+pub(crate) fn every_order(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(model);
+}
+
+/// Changes a number that nobody else has; loom objects if somebody might.
+pub(crate) fn set(number: &mut AtomicU64, value: u64) {
+    number.with_mut(|number| *number = value);
+}
