@@ -41,9 +41,9 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 64)]
     pub(crate) questions: usize,
     /// Folder of the checkpoints.
-    #[arg(long, default_value = "models/needle_lm")]
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/titans-lm/checkpoint"))]
     pub(crate) models: PathBuf,
-    /// Which checkpoints, comma-separated: lmm, mac, mag, mal, full-attention,
+    /// Which checkpoints, comma-separated: lmm, mac, mag, mal, soft-gate, full-attention,
     /// sliding-window. Those with a memory run everything, the first of them the controls.
     #[arg(
         long,
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Seed of facts, depths and questions.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Write run.json, answers.jsonl, summary.csv, heatmap.svg and costs.svg here.
+    /// Write run.json, answers.jsonl, summary.csv, false_writes.txt, heatmap.svg and costs.svg here.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

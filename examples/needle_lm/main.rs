@@ -21,7 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use titanmem::titans_core::Wiring;
-use titans_lm::{Haystack, Lexicon, NeedleModel, WIDTH};
+use titans_lm::{Haystack, Lexicon, NeedleModel};
 
 use crate::args::{Args, Task};
 use crate::lengths::tokens_text;
@@ -163,7 +163,7 @@ fn row(
     };
     if tokens > contender.up_to {
         let is_full = contender.model.config().wiring == Wiring::FullAttention;
-        row.computed_bytes = is_full.then(|| cache_bytes(tokens));
+        row.computed_bytes = is_full.then(|| cache_bytes(&contender.model, tokens));
         return Ok(row);
     }
     let samples = task.texts(args.samples);
@@ -192,11 +192,9 @@ fn row(
 }
 
 /// Keys and values of one layer for every token, as the cache of full attention holds them.
-fn cache_bytes(tokens: usize) -> u64 {
-    // One head, whose queries compare subject and local code.
-    const KEY: u64 = 128;
-    const { assert!(WIDTH as u64 >= KEY) };
-    tokens as u64 * 2 * KEY * size_of::<f32>() as u64
+fn cache_bytes(model: &NeedleModel, tokens: usize) -> u64 {
+    let config = model.layer().config();
+    (tokens * 2 * config.heads * config.head_dim * size_of::<f32>()) as u64
 }
 
 fn haystack(args: &Args) -> Result<(String, Haystack, Lexicon), String> {

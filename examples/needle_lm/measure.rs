@@ -12,6 +12,9 @@ use crate::tasks::Text;
 const PIECE: usize = 4096;
 /// Longest answer: a uuid and one more.
 const LONGEST_ANSWER: usize = 40;
+/// False writes of a text that are kept to be looked at, and tokens of each.
+const KEPT: usize = 64;
+const CONTEXT: usize = 16;
 
 /// What reading and asking gave.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,8 @@ pub(crate) struct Measured {
     pub(crate) values: usize,
     /// Tokens written that belong to no value.
     pub(crate) false_writes: usize,
+    /// The first few of them, each with the tokens before it.
+    pub(crate) falsely_written: Vec<Vec<TokenId>>,
     pub(crate) state_bytes: usize,
     pub(crate) resident_bytes: Option<u64>,
 }
@@ -86,7 +91,13 @@ pub(crate) fn measure(
             for open in open.map_err(|error| format!("{error:?}"))? {
                 let is_value = labels[at] > 0.5;
                 measured.values_written += usize::from(is_value && open > 0.5);
-                measured.false_writes += usize::from(!is_value && open > 0.5);
+                if !is_value && open > 0.5 {
+                    measured.false_writes += 1;
+                    if measured.falsely_written.len() < KEPT {
+                        let context = &tokens[(at + 1).saturating_sub(CONTEXT)..=at];
+                        measured.falsely_written.push(context.to_vec());
+                    }
+                }
                 at += 1;
             }
         }

@@ -249,6 +249,7 @@ pub(crate) fn write_files(
     write("run.json", record + "\n")?;
     write("answers.jsonl", answers(rows, lexicon)?)?;
     write("summary.csv", summary(rows))?;
+    write("false_writes.txt", false_writes(rows, lexicon))?;
     write(
         "heatmap.svg",
         heatmap("Recall by length and depth", &cells(rows)),
@@ -280,6 +281,20 @@ fn answers(rows: &[Row], lexicon: &Lexicon) -> Result<String, String> {
         }
     }
     Ok(lines)
+}
+
+/// What was written and is no value, the last token of each line, with what stands before.
+fn false_writes(rows: &[Row], lexicon: &Lexicon) -> String {
+    let mut lines = String::new();
+    for row in rows {
+        for context in row.texts.iter().flat_map(|text| &text.falsely_written) {
+            let words: Vec<String> = context.iter().map(|t| lexicon.text(&[*t])).collect();
+            let text = words.join(" ").replace('\n', "|");
+            let length = tokens_text(row.tokens);
+            let _ = writeln!(lines, "{}\t{}\t{length}\t{text}", row.model, row.task);
+        }
+    }
+    lines
 }
 
 fn summary(rows: &[Row]) -> String {

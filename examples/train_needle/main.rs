@@ -19,7 +19,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use titanmem::titans_core::Wiring;
+use titanmem::titans_core::{GateKind, Wiring};
 use titans_lm::{Haystack, ModelConfig, NeedleModel, Precision, Source, Trainer, VOCABULARY};
 
 /// Steps between two checkpoints.
@@ -45,6 +45,9 @@ struct Args {
     /// Which stages: cpu, finetune (a wiring from a trained memory) or smoke (a minute).
     #[arg(long, default_value = "cpu")]
     recipe: recipe::Recipe,
+    /// Train the control whose gate gives every token a strength and is never zero.
+    #[arg(long)]
+    soft_gate: bool,
     /// Begin with what this checkpoint has in common with the model.
     #[arg(long)]
     from: Option<PathBuf>,
@@ -78,6 +81,10 @@ fn train(args: &Args) -> Result<(), String> {
     let config = ModelConfig {
         wiring: args.wiring,
         seed: args.seed,
+        gate: match args.soft_gate {
+            true => GateKind::Soft,
+            false => GateKind::Hard,
+        },
         ..ModelConfig::default()
     };
     let (last, moments) = (
@@ -112,7 +119,7 @@ fn train(args: &Args) -> Result<(), String> {
         }
     };
 
-    let stages = args.recipe.stages(args.wiring);
+    let stages = args.recipe.stages(args.wiring, args.soft_gate);
     let total: usize = stages.iter().map(|stage| stage.steps).sum();
     let progress = ProgressBar::new(total as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}") {
@@ -181,7 +188,11 @@ fn train(args: &Args) -> Result<(), String> {
         ("step", trainer.step_number().to_string()),
         ("training_seed", args.seed.to_string()),
     ];
-    let shipped = args.out.join(format!("{}.safetensors", args.wiring));
+    let name = match args.soft_gate {
+        true => "soft-gate".to_owned(),
+        false => args.wiring.to_string(),
+    };
+    let shipped = args.out.join(format!("{name}.safetensors"));
     titans_lm::save(&trainer.model(), &shipped, Precision::Half, &notes)
         .map_err(|e| e.to_string())?;
     println!("{}", shipped.display());

@@ -62,9 +62,10 @@ pub use device::ComputeDevice;
 pub use error::{ConfigError, InputError, StateError};
 pub use layer::{
     Attention, AttentionConfig, AttentionState, BlockConfig, BlockOutput, BlockState,
-    CausalConvolution, DenseProjection, GateHeads, GateNoise, HostLayerState, Initial, KeyConfig,
-    LayerConfig, LayerOutput, LayerState, NeuralMemoryBlock, ProjectionState, Reads, RmsNorm, Span,
-    Target, TitansLayer, WinnerKeys, WinnerKeysConfig, Wiring, WriteGate, WriteGates, segment_sums,
+    CausalConvolution, DenseProjection, GateHeads, GateKind, GateNoise, HostLayerState, Initial,
+    KeyConfig, LayerConfig, LayerOutput, LayerState, NeuralMemoryBlock, ProjectionState, Reads,
+    RmsNorm, Span, Target, TitansLayer, WinnerKeys, WinnerKeysConfig, Wiring, WriteGate,
+    WriteGateConfig, WriteGates, segment_sums,
 };
 pub use memory::{
     DecayOrder, DeltaChunk, DeltaResult, ForgetScope, Form, GateSpan, GateValues, GradientBase,

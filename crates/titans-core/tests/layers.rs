@@ -8,9 +8,9 @@ use burn::tensor::{Device, Distribution, Tensor};
 use common::draw::{sample, seed};
 use common::{apart, numbers};
 use titans_core::{
-    Attention, BlockConfig, CausalConvolution, ConfigError, GradientDescent, Initial, KeyConfig,
-    L2, L2Scale, LayerConfig, LayerState, LearningAlgorithm, NeuralMemoryBlock, Preset, Reads,
-    StateError, Target, TitansLayer, Wiring, segment_sums,
+    Attention, BlockConfig, CausalConvolution, ConfigError, GateKind, GradientDescent, Initial,
+    KeyConfig, L2, L2Scale, LayerConfig, LayerState, LearningAlgorithm, NeuralMemoryBlock, Preset,
+    Reads, StateError, Target, TitansLayer, Wiring, WriteGateConfig, segment_sums,
 };
 
 /// Sums in another order, through projections, softmax and some updates.
@@ -18,7 +18,15 @@ const F32_TOLERANCE: f64 = 2e-4;
 const DIM: usize = 12;
 const WINDOW: usize = 5;
 
-fn winner_block(gate: Option<(usize, f32)>) -> BlockConfig {
+fn gate(hidden: usize, bias: f32) -> WriteGateConfig {
+    WriteGateConfig {
+        hidden,
+        bias,
+        kind: GateKind::Hard,
+    }
+}
+
+fn winner_block(write_gate: Option<WriteGateConfig>) -> BlockConfig {
     let mut memory = Preset::Delta.config();
     memory.key_dim = 96;
     memory.value_dim = 7;
@@ -36,7 +44,7 @@ fn winner_block(gate: Option<(usize, f32)>) -> BlockConfig {
             seed: 3,
         },
         target: Target::Next,
-        write_gate: gate,
+        write_gate,
         gathered: 0,
     }
 }
@@ -53,14 +61,14 @@ fn dense_block(preset: Preset) -> BlockConfig {
             largest_step: 0.02,
         },
         target: Target::Same,
-        write_gate: Some((6, 0.0)),
+        write_gate: Some(gate(6, 0.0)),
         gathered: 0,
     }
 }
 
 fn blocks() -> Vec<(&'static str, BlockConfig)> {
     vec![
-        ("winners", winner_block(Some((6, 0.2)))),
+        ("winners", winner_block(Some(gate(6, 0.2)))),
         ("titans", dense_block(Preset::Titans)),
         ("delta", dense_block(Preset::Delta)),
     ]
@@ -265,7 +273,7 @@ fn a_state_comes_back_from_the_host_and_goes_on_alike() {
 #[test]
 fn a_closed_gate_leaves_the_memory_as_it_was_bit_for_bit() {
     seed(7);
-    let layer = layer(Wiring::Lmm, winner_block(Some((6, -50.0))));
+    let layer = layer(Wiring::Lmm, winner_block(Some(gate(6, -50.0))));
     let (_, state) = run(&layer, rows(1, 40), &[40]);
     let begun = layer.initial_state(1);
     let tensors = |state: &LayerState| state.memories()[0].to_host().tensors;
@@ -334,10 +342,73 @@ fn delta_by_hand(block: &NeuralMemoryBlock, text: &Tensor<3>, open: &Tensor<2>) 
 }
 
 #[test]
+fn many_writes_at_once_are_the_delta_rule_and_so_are_strengths() {
+    seed(31);
+    let text = rows(2, 150);
+    for kind in [GateKind::Hard, GateKind::Soft] {
+        // Of a hard gate at this bias nearly everything is written, more than one by one.
+        let config = winner_block(Some(WriteGateConfig {
+            kind,
+            ..gate(6, 2.0)
+        }));
+        let mut block =
+            NeuralMemoryBlock::new(config, &mut Initial::new(5, &Device::flex())).expect("valid");
+        let identity = Tensor::eye(7, &Device::flex());
+        let values = Tensor::random([DIM, 7], Distribution::Normal(0.0, 0.5), &Device::flex());
+        let padded = Tensor::cat(
+            vec![identity, Tensor::zeros([7, DIM - 7], &Device::flex())],
+            1,
+        );
+        block.set_value_projections(values, padded);
+        let mut state = block.initial_state(2);
+        let output = block
+            .advance(text.clone(), &mut state, &Reads::All, None)
+            .expect("finite");
+        let gates = output.gates.expect("a gate");
+        assert!(
+            output.written.iter().all(|written| *written > 64),
+            "{kind:?}"
+        );
+        let by_hand = delta_by_hand(&block, &text, &gates.open);
+        let whole = numbers(&output.retrieved.clone().narrow(2, 0, 7));
+        assert!(
+            apart(&whole, &numbers(&by_hand)) < F32_TOLERANCE,
+            "{kind:?}"
+        );
+
+        let mut state = block.initial_state(2);
+        let pieces: Vec<Tensor<3>> = (0..150)
+            .map(|at| {
+                let piece = text.clone().narrow(1, at, 1);
+                let output = block.advance(piece, &mut state, &Reads::All, None);
+                output.expect("finite").retrieved
+            })
+            .collect();
+        let pieces = numbers(&Tensor::cat(pieces, 1));
+        assert!(
+            apart(&pieces, &numbers(&output.retrieved)) < F32_TOLERANCE,
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn many_writes_at_once_refuse_what_is_not_finite() {
+    let block = NeuralMemoryBlock::new(winner_block(None), &mut Initial::new(5, &Device::flex()))
+        .expect("valid");
+    let mut state = block.initial_state(1);
+    let bad = Tensor::full([1, 1, DIM], f32::NAN, &Device::flex());
+    let text = Tensor::cat(vec![rows(1, 80), bad, rows(1, 19)], 1);
+    let error = block.advance(text, &mut state, &Reads::Nothing, None);
+    assert!(error.is_err());
+    assert_eq!(state.memories[0].tokens_written, 0);
+}
+
+#[test]
 fn the_closed_form_of_the_gated_tokens_is_the_delta_rule_in_values_and_gradients() {
     seed(9);
     for tokens in [1, 2, 7, 67] {
-        let mut config = winner_block(Some((6, 0.3)));
+        let mut config = winner_block(Some(gate(6, 0.3)));
         config.gathered = tokens;
         let mut initial = Initial::new(5, &Device::flex());
         let mut block = NeuralMemoryBlock::new(config, &mut initial).expect("valid");
@@ -394,7 +465,7 @@ fn gathering_fewer_tokens_changes_no_value() {
     seed(10);
     let given = rows(2, 31);
     let outputs = [0, 3, 31].map(|gathered| {
-        let mut config = winner_block(Some((6, -0.2)));
+        let mut config = winner_block(Some(gate(6, -0.2)));
         config.gathered = gathered;
         let mut initial = Initial::new(5, &Device::flex());
         let block = NeuralMemoryBlock::new(config, &mut initial)

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use thiserror::Error;
-use titans_core::{ConfigError, Wiring};
+use titans_core::{ConfigError, GateKind, Wiring};
 
 use crate::model::{ModelConfig, NeedleModel};
 
@@ -93,6 +93,14 @@ pub fn save(
         ("active", config.active.to_string()),
         ("step_size", config.step_size.to_string()),
         ("window", config.window.to_string()),
+        (
+            "gate",
+            match config.gate {
+                GateKind::Hard => "hard",
+                GateKind::Soft => "soft",
+            }
+            .to_owned(),
+        ),
         ("seed", config.seed.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
@@ -174,6 +182,12 @@ pub fn read(
         active: bounded(number("active")?, "active")?,
         step_size: (step.parse()).map_err(|_| malformed(format!("step_size is {step:?}")))?,
         window: bounded(number("window")?, "window")?,
+        // Files from before there was a choice do not say.
+        gate: match notes.get("gate").map_or("hard", String::as_str) {
+            "hard" => GateKind::Hard,
+            "soft" => GateKind::Soft,
+            other => return Err(malformed(format!("gate is {other:?}, not hard or soft"))),
+        },
         seed: number("seed")?,
     };
     let model = NeedleModel::new(config, &[], device)?;

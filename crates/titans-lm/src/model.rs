@@ -3,9 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use titans_core::{
-    AttentionalBias, BlockConfig, ConfigError, GateNoise, GradientDescent, Initial, InputError,
-    KeyConfig, L2, L2Scale, LayerConfig, LayerState, LearningAlgorithm, MemoryConfig, Preset,
-    Reads, Target, TitansLayer, Wiring, WriteGates,
+    AttentionalBias, BlockConfig, ConfigError, GateKind, GateNoise, GradientDescent, Initial,
+    InputError, KeyConfig, L2, L2Scale, LayerConfig, LayerState, LearningAlgorithm, MemoryConfig,
+    Preset, Reads, Target, TitansLayer, Wiring, WriteGateConfig, WriteGates,
 };
 
 use crate::frontend::{
@@ -25,6 +25,8 @@ pub struct ModelConfig {
     pub active: usize,
     /// Fraction of the error that a write removes.
     pub step_size: f32,
+    /// Whether the write gate is exactly zero or has strengths.
+    pub gate: GateKind,
     /// Tokens of a segment or of the sliding window.
     pub window: usize,
     /// Seed of the initial parameters and of the frozen features.
@@ -37,8 +39,9 @@ impl Default for ModelConfig {
         Self {
             wiring: Wiring::Lmm,
             rows: 7680,
-            active: 128,
+            active: 256,
             step_size: 0.5,
+            gate: GateKind::Hard,
             window: 64,
             seed: 1,
         }
@@ -149,15 +152,17 @@ impl NeedleModel {
         self
     }
 
-    /// The same model, whose key projections do not learn: each key stays made of subject
-    /// and local code alone. Free, they learn within some hundred steps to mix in wording,
-    /// which recalls ten facts as well and a hundred worse.
+    /// The same model, whose projections around the memory do not learn: each key stays made
+    /// of subject and local code alone, each value of its code, and an answer of what was
+    /// read. Free, they learn within some hundred steps to mix in wording, which recalls ten
+    /// facts as well and hundreds worse.
     #[must_use]
-    pub(crate) fn with_frozen_keys(mut self) -> Self {
-        let block = self.layer.block_mut();
-        if let Some(winners) = block.and_then(|block| block.winners_mut()) {
-            *winners = winners.clone().no_grad();
-        }
+    pub(crate) fn with_frozen_projections(mut self) -> Self {
+        let Some(block) = self.layer.block_mut() else {
+            return self;
+        };
+        block.freeze_projections();
+        self.answer = self.answer.no_grad();
         self
     }
 
@@ -305,7 +310,11 @@ fn layer_config(config: &ModelConfig) -> LayerConfig {
                 seed: 0x0fea_7e5e_ed00_0001,
             },
             target: Target::Next,
-            write_gate: Some((64, -2.0)),
+            write_gate: Some(WriteGateConfig {
+                hidden: 64,
+                bias: -2.0,
+                kind: config.gate,
+            }),
             gathered: 32,
         },
         heads: if is_memory { 2 } else { 1 },

@@ -1,6 +1,6 @@
 //! Training samples: a short text with facts, and questions at its end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
 use rand::RngExt;
@@ -30,6 +30,10 @@ pub struct SampleConfig {
     pub word_dropout: f64,
     /// Share of facts that are about the subject of the one before.
     pub same_subject: f64,
+    /// Share of the words of a template, not of RULER's needle, that are replaced by random
+    /// ones, the same in statement and question: facts come in wordings that training never
+    /// saw.
+    pub wording_dropout: f64,
 }
 
 /// One text with its questions.
@@ -97,6 +101,9 @@ impl Source {
             config.same_subject,
             rng,
         );
+        let facts: Vec<Worded> = (facts.iter())
+            .map(|fact| Worded::new(fact, config.wording_dropout, rng))
+            .collect();
         let mut questions = Questions::default();
         let mut order: Vec<usize> = (0..facts.len()).collect();
         order.shuffle(rng);
@@ -111,7 +118,7 @@ impl Source {
     /// A text of exactly `length` tokens with the facts between its sentences.
     fn text(
         &self,
-        facts: &[Fact],
+        facts: &[Worded],
         length: usize,
         config: &SampleConfig,
         rng: &mut ChaCha8Rng,
@@ -125,7 +132,7 @@ impl Source {
             (tokens, labels, None)
         };
         for (index, fact) in facts.iter().enumerate() {
-            let (tokens, labels) = stated(fact);
+            let (tokens, labels) = fact.statement.clone();
             parts.push((tokens, labels, Some(index)));
         }
         if rng.random_bool(config.hard_negatives) {
@@ -226,6 +233,46 @@ fn distinct_facts(count: usize, same_subject: f64, rng: &mut ChaCha8Rng) -> Vec<
     facts
 }
 
+/// A fact as a sample words it.
+struct Worded {
+    /// The statement, and which of its tokens are the value.
+    statement: (Vec<TokenId>, Vec<f32>),
+    question: Vec<TokenId>,
+    answer: Vec<TokenId>,
+}
+
+impl Worded {
+    fn new(fact: &Fact, dropout: f64, rng: &mut ChaCha8Rng) -> Self {
+        // RULER's needle has one wording, and names are told from what a novel says of its
+        // people by these words alone.
+        const KEPT: &str = "special magic remember note record";
+        let (mut statement, (mut question, answer)) = (stated(fact), asked(fact));
+        let key = tokenize(&fact.key);
+        let kept = tokenize(KEPT);
+        let value_at = statement.1.iter().position(|label| *label > 0.5);
+        let wording: BTreeSet<TokenId> = (statement.0[..value_at.unwrap_or(0)].iter())
+            .copied()
+            .filter(|token| is_word(*token) && !key.contains(token) && !kept.contains(token))
+            .collect();
+        if !statement.0.contains(&kept[1]) {
+            for word in wording {
+                if !rng.random_bool(dropout) {
+                    continue;
+                }
+                let other = random_word(rng);
+                let all = statement.0.iter_mut().chain(&mut question);
+                all.filter(|token| **token == word)
+                    .for_each(|token| *token = other);
+            }
+        }
+        Self {
+            statement,
+            question,
+            answer,
+        }
+    }
+}
+
 /// The tokens of a statement, and which of them are its value.
 pub fn stated(fact: &Fact) -> (Vec<TokenId>, Vec<f32>) {
     let before = tokenize(&fact.statement.0);
@@ -265,8 +312,8 @@ struct Questions {
 
 impl Questions {
     /// Adds a question if its answer still has room.
-    fn ask(&mut self, (index, fact): (usize, &Fact), reads: usize, room: usize) {
-        let (question, answer) = asked(fact);
+    fn ask(&mut self, (index, fact): (usize, &Worded), reads: usize, room: usize) {
+        let (question, answer) = (&fact.question, &fact.answer);
         let length = self.tokens.len() + question.len() + answer.len();
         if self.reads.len() + answer.len() > reads || length > room {
             return;
@@ -275,8 +322,8 @@ impl Questions {
         self.firsts.push((index, self.tokens.len() - 1));
         for token in answer {
             self.reads.push(self.tokens.len() - 1);
-            self.targets.push(token);
-            self.tokens.push(token);
+            self.targets.push(*token);
+            self.tokens.push(*token);
         }
     }
 
@@ -322,6 +369,7 @@ mod tests {
             hard_negatives: 0.5,
             word_dropout: 0.2,
             same_subject: 0.3,
+            wording_dropout: 0.3,
         }
     }
 

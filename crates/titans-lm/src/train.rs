@@ -76,7 +76,7 @@ impl Trainer {
             .with_epsilon(1e-8)
             .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)));
         Self {
-            model: with_named_ids(model).train().with_frozen_keys(),
+            model: with_named_ids(model).train().with_frozen_projections(),
             optimizer: adam.init(),
             seed,
             step: 0,

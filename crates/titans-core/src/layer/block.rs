@@ -3,10 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::closed_form::{Writes, write_and_read};
+use super::closed_form::{CHUNK, Writes, write_and_read};
 use super::{
-    DenseProjection, GateHeads, GateNoise, Initial, ProjectionState, Reads, WinnerKeys,
-    WinnerKeysConfig, WriteGate, WriteGates, project,
+    DenseProjection, GateHeads, GateKind, GateNoise, Initial, ProjectionState, Reads, WinnerKeys,
+    WinnerKeysConfig, WriteGate, WriteGateConfig, WriteGates, project,
 };
 use crate::error::{ConfigError, InputError, at_least_one};
 use crate::memory::{
@@ -57,8 +57,8 @@ pub struct BlockConfig {
     pub keys: KeyConfig,
     /// What a key is paired with.
     pub target: Target,
-    /// Hidden width and initial bias of the write gate; without one, every token is written.
-    pub write_gate: Option<(usize, f32)>,
+    /// The write gate; without one, every token is written.
+    pub write_gate: Option<WriteGateConfig>,
     /// In training, how many tokens of a piece take part in the closed form at least: those
     /// that are written, and closed ones nearest to it, which get their gradient so. All
     /// others get none.
@@ -167,7 +167,7 @@ impl NeuralMemoryBlock {
         }
         block.write_gate = config
             .write_gate
-            .map(|(hidden, bias)| WriteGate::new(config.dim, hidden, bias, initial));
+            .map(|gate| WriteGate::new(config.dim, gate, initial));
         Ok(block)
     }
 
@@ -176,6 +176,14 @@ impl NeuralMemoryBlock {
     pub fn set_value_projections(&mut self, values: Tensor<2>, output: Tensor<2>) {
         self.values = self.values.take().map(|_| Param::from_tensor(values));
         self.output = Param::from_tensor(output);
+    }
+
+    /// Projections of keys, values and what is read stay as they are in training.
+    pub fn freeze_projections(&mut self) {
+        self.dense = self.dense.take().map(Module::no_grad);
+        self.winners = self.winners.take().map(Module::no_grad);
+        self.values = self.values.take().map(Module::no_grad);
+        self.output = self.output.clone().no_grad();
     }
 
     /// The write gate, if there is one.
@@ -361,14 +369,14 @@ impl NeuralMemoryBlock {
         let [batch, tokens, _] = rows.dims();
         let key_rows = self.delay(rows.clone(), state);
         let trains = rows.is_autodiff();
-        let (positions, written) = self.written_positions([batch, tokens], gates, trains);
+        let (positions, written, at_once) = self.written_positions([batch, tokens], gates, trains);
         let read_at: Vec<Vec<usize>> = match reads {
             Reads::All => vec![(0..tokens).collect(); batch],
             Reads::Nothing => vec![Vec::new(); batch],
             Reads::At(positions) => positions.clone(),
         };
         let queries = winners.forward(reads.pick(rows.clone()));
-        if !trains {
+        if !at_once {
             let key_rows = (&key_rows, &rows);
             let read =
                 self.token_by_token(winners, key_rows, state, &positions, (queries, &read_at))?;
@@ -388,6 +396,9 @@ impl NeuralMemoryBlock {
             step_size: at.pick(open).reshape([batch, count]) * step,
             positions,
         };
+        if !trains {
+            writes.check_finite()?;
+        }
         let weights: Vec<Tensor<3>> = (state.memories.iter())
             .map(|memory| memory.tensors().remove(0).unsqueeze_dim(0))
             .collect();
@@ -453,22 +464,29 @@ impl NeuralMemoryBlock {
         Ok(Tensor::cat(answers, 0))
     }
 
-    /// Where the tokens stand that take part in the update, ascending, and how many of them
-    /// are written. When a batch trains, equally many for each sequence.
+    /// Where the tokens stand that take part in the update, ascending, how many of them are
+    /// written, and whether the closed form is to compute it: then they are equally many for
+    /// each sequence.
+    ///
+    /// Few writes are faster one by one; a soft gate has strengths, which only the closed
+    /// form knows.
     fn written_positions(
         &self,
         [batch, tokens]: [usize; 2],
         gates: Option<&WriteGates>,
         trains: bool,
-    ) -> (Vec<Vec<usize>>, Vec<usize>) {
+    ) -> (Vec<Vec<usize>>, Vec<usize>, bool) {
         let Some(gates) = gates else {
-            return (vec![(0..tokens).collect(); batch], vec![tokens; batch]);
+            let all = vec![(0..tokens).collect(); batch];
+            return (all, vec![tokens; batch], trains || tokens > CHUNK);
         };
         let ranked: Vec<&[f32]> = gates.ranks.chunks_exact(tokens.max(1)).collect();
         let is_open = |rank: f32| rank > 0.0;
         let written: Vec<usize> = (ranked.iter())
             .map(|ranks| ranks.iter().filter(|rank| is_open(**rank)).count())
             .collect();
+        let is_soft = matches!(self.config.write_gate, Some(gate) if gate.kind == GateKind::Soft);
+        let at_once = trains || is_soft || written.iter().any(|count| *count > CHUNK);
         let least = match trains {
             true => self.config.gathered.min(tokens),
             false => 0,
@@ -476,7 +494,7 @@ impl NeuralMemoryBlock {
         let count = written.iter().copied().max().unwrap_or(0).max(least);
         let positions = (ranked.iter().zip(&written))
             .map(|(ranks, written)| {
-                let wanted = if trains { count } else { *written };
+                let wanted = if at_once { count } else { *written };
                 let mut order: Vec<usize> = (0..tokens).collect();
                 order.sort_by(|a, b| ranks[*b].total_cmp(&ranks[*a]));
                 order.truncate(wanted);
@@ -484,6 +502,6 @@ impl NeuralMemoryBlock {
                 order
             })
             .collect();
-        (positions, written)
+        (positions, written, at_once)
     }
 }

@@ -3,10 +3,12 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::empty;
+use crate::error::InputError;
 use crate::memory::{DecayOrder, DeltaChunk, delta_chunk};
+use crate::ops::host_floats;
 
 /// Writes that one triangular system solves for.
-const CHUNK: usize = 64;
+pub(super) const CHUNK: usize = 64;
 
 /// The written tokens of a batch, in the order of the text.
 pub(super) struct Writes {
@@ -18,6 +20,28 @@ pub(super) struct Writes {
     pub(super) step_size: Tensor<2>,
     /// Where in the piece each write stands, ascending.
     pub(super) positions: Vec<Vec<usize>>,
+}
+
+impl Writes {
+    /// Refuses numbers that would stay in the memory for good.
+    pub(super) fn check_finite(&self) -> Result<(), InputError> {
+        let [_, writes, _] = self.keys.dims();
+        let of = |what, tensor: &Tensor<3>| {
+            let numbers = host_floats(tensor.clone());
+            let Some(index) = numbers.iter().position(|number| !number.is_finite()) else {
+                return Ok(());
+            };
+            let write = index / tensor.dims()[2];
+            Err(InputError::NotFinite {
+                what,
+                memory: write / writes,
+                token: self.positions[write / writes][write % writes],
+            })
+        };
+        of("keys", &self.keys)?;
+        of("values", &self.values)?;
+        of("gates", &self.step_size.clone().unsqueeze_dim::<3>(2))
+    }
 }
 
 /// Writes the tokens, and answers each query with the memory after all writes that stand at

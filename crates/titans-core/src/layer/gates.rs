@@ -100,16 +100,41 @@ impl GateNoise {
     }
 }
 
+/// What a write gate does with what it thinks of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GateKind {
+    /// A token is written whole or not at all.
+    #[default]
+    Hard,
+    /// Every token is written, with a strength between zero and one: the control that shows
+    /// what an exact zero is good for.
+    Soft,
+}
+
 /// A gate that is exactly zero on what is not worth keeping.
 ///
 /// `l = tanh(x G) w + b`, and a token is written where `l > 0`. In training logistic noise is
 /// added to l and the gradient is that of `sigmoid(l)` (straight-through; concrete
 /// distribution, arXiv:1611.00712): the noise keeps gates from resting just above zero.
+/// A soft gate writes every token with strength `sigmoid(l)`.
 #[derive(Module, Debug)]
 pub struct WriteGate {
     inner: Param<Tensor<2>>,
     outer: Param<Tensor<2>>,
     bias: Param<Tensor<1>>,
+    #[module(skip)]
+    kind: GateKind,
+}
+
+/// Sizes and choices of a [`WriteGate`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WriteGateConfig {
+    /// Width of the hidden layer.
+    pub hidden: usize,
+    /// Where the bias begins.
+    pub bias: f32,
+    /// Hard or soft.
+    pub kind: GateKind,
 }
 
 /// What a write gate says of each token.
@@ -117,19 +142,21 @@ pub struct WriteGate {
 pub struct WriteGates {
     /// `[batch, tokens]`, without noise.
     pub logits: Tensor<2>,
-    /// `[batch, tokens]`: 1 or 0; under autodiff with the gradient of the sigmoid.
+    /// `[batch, tokens]`: 1 or 0, under autodiff with the gradient of the sigmoid; of a soft
+    /// gate the strength.
     pub open: Tensor<2>,
-    /// What was compared with zero, on the host.
+    /// What was compared with zero, on the host; of a soft gate infinite.
     pub(super) ranks: Vec<f32>,
 }
 
 impl WriteGate {
-    /// A gate over rows of `dim` that begins at this bias.
-    pub fn new(dim: usize, hidden: usize, bias: f32, initial: &mut Initial) -> Self {
+    /// A gate over rows of `dim`.
+    pub fn new(dim: usize, config: WriteGateConfig, initial: &mut Initial) -> Self {
         Self {
-            inner: initial.matrix(dim, hidden, 1.0),
-            outer: initial.matrix(hidden, 1, 1.0),
-            bias: initial.constant([1], bias),
+            inner: initial.matrix(dim, config.hidden, 1.0),
+            outer: initial.matrix(config.hidden, 1, 1.0),
+            bias: initial.constant([1], config.bias),
+            kind: config.kind,
         }
     }
 
@@ -147,6 +174,13 @@ impl WriteGate {
         let hidden = project(rows, self.inner.val()).tanh();
         let logits = project(hidden, self.outer.val()).reshape([batch, tokens])
             + self.bias.val().reshape([1, 1]);
+        if self.kind == GateKind::Soft {
+            return WriteGates {
+                open: sigmoid(logits.clone()),
+                logits,
+                ranks: vec![f32::INFINITY; batch * tokens],
+            };
+        }
         let noisy = match noise {
             Some(noise) => logits.clone() + noise.draw([batch, tokens], &logits),
             None => logits.clone(),

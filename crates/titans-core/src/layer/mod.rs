@@ -29,7 +29,7 @@ mod wiring;
 pub use attention::{Attention, AttentionConfig, AttentionState, Span};
 pub use block::{BlockConfig, BlockOutput, BlockState, KeyConfig, NeuralMemoryBlock, Target};
 pub use convolution::CausalConvolution;
-pub use gates::{GateHeads, GateNoise, WriteGate, WriteGates};
+pub use gates::{GateHeads, GateKind, GateNoise, WriteGate, WriteGateConfig, WriteGates};
 pub use init::Initial;
 pub use norm::RmsNorm;
 pub use pooling::segment_sums;
