@@ -1,0 +1,49 @@
+//! Hard negatives: what the gate lets through of texts that state nothing.
+
+use std::collections::BTreeSet;
+
+use rand_chacha::ChaCha8Rng;
+use titanmem::titans_core::Reads;
+use titans_lm::{Haystack, NeedleModel, with_random_words};
+
+/// Tokens read at once.
+const PIECE: usize = 4096;
+
+/// Sentences of which the model writes a token, as (text, number).
+///
+/// Training at some hundred tokens gives no gradient against an event of one in ten
+/// thousand; at two million tokens such events are what destroys a memory. So the gate
+/// reads all training texts between the stages, and the next stage meets its mistakes.
+pub(crate) fn false_writes(
+    model: &NeedleModel,
+    haystacks: &[Haystack],
+    word_dropout: f64,
+    rng: &mut ChaCha8Rng,
+) -> Result<Vec<(usize, usize)>, String> {
+    let mut found = BTreeSet::new();
+    if !model.config().wiring.has_memory() {
+        return Ok(Vec::new());
+    }
+    for (text, haystack) in haystacks.iter().enumerate() {
+        let mut state = model.initial_state(1);
+        let mut start = 0;
+        for piece in haystack.tokens().chunks(PIECE) {
+            let piece = with_random_words(piece.to_vec(), word_dropout, rng);
+            let output = model
+                .forward(&[&piece], &mut state, &Reads::Nothing, None)
+                .map_err(|error| error.to_string())?;
+            let mut at = start;
+            for gates in output.gates {
+                let open = gates.open.into_data_as::<f32>();
+                let open = open
+                    .try_into_vec::<f32>()
+                    .map_err(|error| format!("{error:?}"))?;
+                let written = (open.iter().enumerate()).filter(|(_, open)| **open > 0.5);
+                found.extend(written.map(|(token, _)| (text, haystack.sentence_at(at + token))));
+                at += open.len();
+            }
+            start += piece.len();
+        }
+    }
+    Ok(found.into_iter().collect())
+}
