@@ -25,8 +25,10 @@ def environment(where):
         venv.create(where, with_pip=True)
     has_peer = [python, "-c", "import titans_pytorch"]
     if subprocess.run(has_peer, stderr=subprocess.DEVNULL).returncode != 0:
+        install = [python, "-m", "pip", "install", "-q"]
+        subprocess.run([*install, "torch==2.8.0", "numpy==2.4.6"], check=True)
         requirements = HERE / "requirements.txt"
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
+        subprocess.run([*install, "--no-deps", "-r", requirements], check=True)
     return python
 
 
@@ -35,7 +37,8 @@ def peer(python, shape, threads, seconds):
     command = [python, HERE / "peer.py", "--dim", dim, "--depth", depth, "--chunk", chunk]
     command += ["--call", call, "--threads", threads, "--seconds", seconds]
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    output = subprocess.run([str(word) for word in command], env=env, check=True, stdout=subprocess.PIPE)
+    command = [str(word) for word in command]
+    output = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE)
     row = json.loads(output.stdout.splitlines()[-1])
     return row["tokens_per_second"], row["tokens_per_cpu_second"], row["peak_mib"]
 
@@ -59,9 +62,12 @@ def main():
     options.add_argument("--venv", type=pathlib.Path, default=HERE / ".venv")
     options.add_argument("--chunks", default="64,1024,4096,1,64/1", help="tokens per update, /call")
     options.add_argument("--shapes", default="256x2,384x3", help="width x layers")
+    options.add_argument("--no-build", action="store_true", help="what was built last will do")
     options = options.parse_args()
 
-    subprocess.run(["cargo", "build", "--release", "--example", "bench_cpu"], cwd=ROOT, check=True)
+    if not options.no_build:
+        build = ["cargo", "build", "--release", "--example", "bench_cpu"]
+        subprocess.run(build, cwd=ROOT, check=True)
     python = environment(options.venv)
     print(f"{options.threads} threads, medians of {options.rounds} rounds; ratios are ours / peer's")
     print(
