@@ -126,11 +126,26 @@ fn train(args: &Args) -> Result<(), String> {
         progress.set_style(style);
     }
     progress.set_position(trainer.step_number());
+    // Mistakes that were looked for before a resumption are not looked for again: the model
+    // has moved on.
+    let mistakes_file = args.out.join("mistakes.csv");
+    let mut mistakes = match trainer.step_number() {
+        0 => String::new(),
+        _ => fs::read_to_string(&mistakes_file).map_err(io)?,
+    };
     let mut first = 0;
     for (number, stage) in stages.iter().enumerate() {
         let end = first + stage.steps as u64;
-        if trainer.step_number() < end && stage.samples.hard_negatives > 0.0 {
-            // The same sentences after a resumption: they follow from the model at its start.
+        let known = mining::of_stage(&mistakes, number)?;
+        if let Some(known) = known {
+            if known
+                .iter()
+                .any(|(text, _)| *text >= source.haystacks().len())
+            {
+                return Err("mistakes.csv is of more texts than these".to_owned());
+            }
+            source.add_figures(known);
+        } else if trainer.step_number() < end && stage.samples.hard_negatives > 0.0 {
             let mut rng = ChaCha8Rng::seed_from_u64(args.seed + number as u64);
             let model = trainer.model();
             let mined = mining::false_writes(&model, source.haystacks(), WORD_DROPOUT, &mut rng)?;
@@ -139,6 +154,8 @@ fn train(args: &Args) -> Result<(), String> {
                 number + 1,
                 mined.len()
             );
+            mining::note(&mut mistakes, number, &mined);
+            fs::write(&mistakes_file, &mistakes).map_err(io)?;
             source.add_figures(mined);
         }
         while trainer.step_number() < end {

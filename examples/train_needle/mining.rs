@@ -1,6 +1,7 @@
 //! Hard negatives: what the gate lets through of texts that state nothing.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use rand_chacha::ChaCha8Rng;
 use titanmem::titans_core::Reads;
@@ -46,4 +47,43 @@ pub(crate) fn false_writes(
         }
     }
     Ok(found.into_iter().collect())
+}
+
+/// Adds what was found before a stage to a log: a line for the stage, one for each sentence.
+pub(crate) fn note(log: &mut String, stage: usize, found: &[(usize, usize)]) {
+    let _ = writeln!(log, "{stage}");
+    for (text, sentence) in found {
+        let _ = writeln!(log, "{stage},{text},{sentence}");
+    }
+}
+
+/// What such a log says of a stage; `None` where that stage has not begun.
+pub(crate) fn of_stage(log: &str, stage: usize) -> Result<Option<Vec<(usize, usize)>>, String> {
+    let (mut has_begun, mut found) = (false, Vec::new());
+    for line in log.lines() {
+        let cells: Result<Vec<usize>, _> = line.split(',').map(str::parse).collect();
+        match cells.as_deref() {
+            Ok([of]) => has_begun |= *of == stage,
+            Ok([of, text, sentence]) if *of == stage => found.push((*text, *sentence)),
+            Ok([_, _, _]) => {}
+            _ => return Err(format!("mistakes.csv has the line {line:?}")),
+        }
+    }
+    Ok(has_begun.then_some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_read_back_by_stage() {
+        let mut log = String::new();
+        note(&mut log, 1, &[(0, 7), (2, 9)]);
+        note(&mut log, 2, &[]);
+        assert_eq!(of_stage(&log, 1), Ok(Some(vec![(0, 7), (2, 9)])));
+        assert_eq!(of_stage(&log, 2), Ok(Some(Vec::new())));
+        assert_eq!(of_stage(&log, 3), Ok(None));
+        assert!(of_stage("1,2", 1).is_err());
+    }
 }
