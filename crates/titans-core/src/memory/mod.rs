@@ -542,9 +542,16 @@ impl NeuralMemory {
         let lift = |keys: Tensor<3>| self.lift(keys);
         let mut rows = vec![&tokens.keys, &tokens.values];
         rows.extend(reading.iter().map(|reading| &reading.queries));
-        rows.extend(learned.pending.iter().map(|pending| &pending.keys));
-        let mut gates = tokens.gates.iter().flatten();
-        let gates_are_plain = gates.all(|gate| !gate.is_autodiff());
+        let pending = learned.pending.iter();
+        rows.extend(
+            pending
+                .clone()
+                .flat_map(|waits| [&waits.keys, &waits.values]),
+        );
+        let gates = pending.chain([&tokens]).flat_map(|tokens| &tokens.gates);
+        let gates_are_plain = gates
+            .flatten()
+            .all(|gate| !gate.is_autodiff() && gate.dtype() == tokens.keys.dtype());
         let pass = Pass {
             dense: self.dense_ops(states, &rows).filter(|_| gates_are_plain),
             rules: &self.rules,
@@ -626,7 +633,7 @@ impl NeuralMemory {
             .clone()
             .expect("only called with pending tokens");
         let count = pending.len();
-        if let Some(dense) = self.dense_ops(states, &[&pending.keys]) {
+        if let Some(dense) = self.dense_ops(states, &[&pending.keys, &pending.values]) {
             let newest = pending.range(count - newest, count);
             let weights = &learned.accumulators;
             let (keys, values) = (newest.keys, newest.values);
