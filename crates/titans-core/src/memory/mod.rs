@@ -414,8 +414,9 @@ impl NeuralMemory {
                 }
             })
             .collect();
-        if reports.is_err() {
-            states.clone_from_slice(&before);
+        match reports {
+            Ok(_) => self.recycle(before),
+            Err(_) => states.clone_from_slice(&before),
         }
         reports
     }
@@ -608,13 +609,28 @@ impl NeuralMemory {
         }
         let [_, told] = surprise.dims();
         let surprise = host_floats(surprise.narrow(1, told - count, count));
-        Ok((0..memories)
+        let reports = (0..memories)
             .map(|memory| WriteReport {
                 surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
                 tokens_written: passed.tokens_written[memory],
                 delta: self.delta(&before[memory], &states[memory]),
             })
-            .collect())
+            .collect();
+        self.recycle(before);
+        Ok(reports)
+    }
+
+    /// Drops states; the operations may use their room again.
+    fn recycle(&self, states: Vec<MemoryState>) {
+        if let Some(dense) = self.dense_ops(&states, &[]) {
+            for state in states {
+                let learned = state.learned;
+                dense.ops.recycle(learned.accumulators);
+                for buffers in learned.momenta {
+                    dense.ops.recycle(buffers);
+                }
+            }
+        }
     }
 
     /// What a write changed, where that can be less than everything.
