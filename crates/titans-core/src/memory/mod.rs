@@ -409,8 +409,9 @@ impl NeuralMemory {
                 }
             })
             .collect();
-        if reports.is_err() {
-            states.clone_from_slice(&before);
+        match reports {
+            Ok(_) => self.recycle(before),
+            Err(_) => states.clone_from_slice(&before),
         }
         reports
     }
@@ -537,9 +538,16 @@ impl NeuralMemory {
         let lift = |keys: Tensor<3>| self.lift(keys);
         let mut rows = vec![&tokens.keys, &tokens.values];
         rows.extend(reading.iter().map(|reading| &reading.queries));
-        rows.extend(learned.pending.iter().map(|pending| &pending.keys));
-        let mut gates = tokens.gates.iter().flatten();
-        let gates_are_plain = gates.all(|gate| !gate.is_autodiff());
+        let pending = learned.pending.iter();
+        rows.extend(
+            pending
+                .clone()
+                .flat_map(|waits| [&waits.keys, &waits.values]),
+        );
+        let gates = pending.chain([&tokens]).flat_map(|tokens| &tokens.gates);
+        let gates_are_plain = gates
+            .flatten()
+            .all(|gate| !gate.is_autodiff() && gate.dtype() == tokens.keys.dtype());
         let pass = Pass {
             dense: self.dense_ops(states, &rows).filter(|_| gates_are_plain),
             rules: &self.rules,
@@ -596,13 +604,28 @@ impl NeuralMemory {
         }
         let [_, told] = surprise.dims();
         let surprise = host_floats(surprise.narrow(1, told - count, count));
-        Ok((0..memories)
+        let reports = (0..memories)
             .map(|memory| WriteReport {
                 surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
                 tokens_written: passed.tokens_written[memory],
                 delta: self.delta(&before[memory], &states[memory]),
             })
-            .collect())
+            .collect();
+        self.recycle(before);
+        Ok(reports)
+    }
+
+    /// Drops states; the operations may use their room again.
+    fn recycle(&self, states: Vec<MemoryState>) {
+        if let Some(dense) = self.dense_ops(&states, &[]) {
+            for state in states {
+                let learned = state.learned;
+                dense.ops.recycle(learned.accumulators);
+                for buffers in learned.momenta {
+                    dense.ops.recycle(buffers);
+                }
+            }
+        }
     }
 
     /// What a write changed, where that can be less than everything.
@@ -621,7 +644,7 @@ impl NeuralMemory {
             .clone()
             .expect("only called with pending tokens");
         let count = pending.len();
-        if let Some(dense) = self.dense_ops(states, &[&pending.keys]) {
+        if let Some(dense) = self.dense_ops(states, &[&pending.keys, &pending.values]) {
             let newest = pending.range(count - newest, count);
             let weights = &learned.accumulators;
             let (keys, values) = (newest.keys, newest.values);

@@ -112,6 +112,12 @@ pub trait DenseOps: Debug + Send + Sync {
     /// - returns: `[memories, tokens, value_dim]`
     fn read(&self, rule: &DenseRule, weights: &[Tensor<3>], queries: Tensor<3>) -> Tensor<3>;
 
+    /// Tensors that the caller drops: room for what the next update makes, if nobody else
+    /// holds them.
+    fn recycle(&self, tensors: Vec<Tensor<3>>) {
+        drop(tensors);
+    }
+
     /// The relative errors that an update would report, without making it.
     ///
     /// # Shapes

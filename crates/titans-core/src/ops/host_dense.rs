@@ -1,5 +1,8 @@
 //! Dense memories in host memory: tensors as slices, and the arithmetic of `titans-cpu`.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use burn::backend::Flex;
 use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
@@ -118,6 +121,28 @@ impl DenseOps for HostOps {
         Tensor::from_data(TensorData::new(answers, [memories, count, width]), &device)
     }
 
+    fn recycle(&self, tensors: Vec<Tensor<3>>) {
+        for tensor in tensors {
+            let length: usize = tensor.dims().iter().product();
+            if let Some(HostTensor(tensor)) = HostTensor::try_new(tensor)
+                && tensor.is_unique()
+                && tensor.storage::<f32>().len() == length
+                && let Ok(numbers) = tensor.into_data().try_into_vec::<f32>()
+            {
+                let mut room = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut held: usize = room.iter().map(Vec::len).sum();
+                while held + length > MOST_ROOM
+                    && let Some(oldest) = room.pop_front()
+                {
+                    held -= oldest.len();
+                }
+                if length <= MOST_ROOM {
+                    room.push_back(numbers);
+                }
+            }
+        }
+    }
+
     fn relative_error(
         &self,
         rule: &DenseRule,
@@ -207,6 +232,22 @@ impl HostTensor {
     }
 }
 
+/// Numbers of tensors that were dropped, oldest first. A system's allocator hands large blocks
+/// back at once, and the first touch of every page of a fresh one costs more than an update of
+/// a few tokens.
+static ROOM: Mutex<VecDeque<Vec<f32>>> = Mutex::new(VecDeque::new());
+
+/// Numbers whose room is kept at most: 64 MiB.
+const MOST_ROOM: usize = 1 << 24;
+
+/// As many numbers, of which nobody knows the values.
+fn room_for(length: usize) -> Vec<f32> {
+    let mut room = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = room.iter().position(|numbers| numbers.len() == length);
+    fits.and_then(|index| room.remove(index))
+        .unwrap_or_else(|| vec![0.0; length])
+}
+
 /// A tensor that an update changes.
 enum Changing {
     /// Nobody else holds it.
@@ -228,7 +269,7 @@ impl Changing {
         } else {
             Self::Shared {
                 old: HostTensor(tensor),
-                new: vec![0.0; length],
+                new: room_for(length),
             }
         }
     }
