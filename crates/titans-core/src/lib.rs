@@ -73,6 +73,7 @@ pub use miras::{
     RetentionTarget, RowNorm, SparseChannelMlp, SurpriseSigmoid, SwiGluMlp, Wrap,
 };
 pub use ops::{
-    ActiveChannels, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, TensorOps, WriteRule,
-    Written, relative_error, top_k_into,
+    ActiveChannels, DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated, Expansion,
+    HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, TensorOps, WriteRule, Written,
+    relative_error, top_k_into,
 };

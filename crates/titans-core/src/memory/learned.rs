@@ -83,6 +83,10 @@ impl Learned {
 
     /// One memory of a batch.
     pub(crate) fn memory(&self, memory: usize) -> Self {
+        let [memories, _, _] = self.accumulators[0].dims();
+        if memories == 1 {
+            return self.clone();
+        }
         let one = |tensor: &Tensor<3>| tensor.clone().narrow(0, memory, 1);
         let all = |tensors: &Vec<Tensor<3>>| tensors.iter().map(one).collect::<Vec<_>>();
         Self {

@@ -30,16 +30,18 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
 
 use crate::error::{ConfigError, InputError, StateError};
 use crate::miras::{MemoryArchitecture, Start, StaticMaps};
-use crate::ops::{Expansion, HostOps, MemoryOps, host_floats};
+use crate::ops::{DenseRule, Expansion, HostOps, MemoryOps, host_floats};
 use chunkwise::Detail;
 use learned::Learned;
-use pass::Pass;
+use pass::{Dense, Pass};
 use rows::RowMemory;
 use rules::Rules;
-use surprise::relative_error;
+pub(crate) use sparse_gate::largest_elements;
+pub(crate) use surprise::relative_error;
 use tokens::GatedTokens;
 
 /// Queries that one matrix product answers.
@@ -83,6 +85,9 @@ pub struct NeuralMemory {
     expansion: Option<Tensor<2>>,
     /// The fast path of memories that are written row by row.
     rows: Option<RowMemory>,
+    /// What the operations are told of a dense memory.
+    dense: Option<DenseRule>,
+    ops: Arc<dyn MemoryOps>,
 }
 
 impl NeuralMemory {
@@ -113,13 +118,16 @@ impl NeuralMemory {
             )),
             _ => None,
         };
+        let rules = Rules::new(config, ops.clone());
         Ok(Self {
-            rules: Arc::new(Rules::new(config)),
             device: device.clone(),
-            rows: config
-                .is_row_memory()
-                .then(|| RowMemory::new(config, expansion.clone().map(Expansion::new), ops)),
+            rows: config.is_row_memory().then(|| {
+                RowMemory::new(config, expansion.clone().map(Expansion::new), ops.clone())
+            }),
             expansion,
+            dense: rules.dense(),
+            rules: Arc::new(rules),
+            ops,
         })
     }
 
@@ -249,6 +257,11 @@ impl NeuralMemory {
         let [memories, tokens, width] = queries.dims();
         check_width("queries", [tokens, width], self.config().key_dim);
         check_memories(states.len(), memories);
+        if let Some(dense) = self.dense_ops(states, &[&queries])
+            && memories > 0
+        {
+            return self.read_dense(dense, states, queries);
+        }
         let accumulators: Vec<Tensor<3>> = (0..self.rules.tensors.len())
             .map(|tensor| {
                 let of_each = states.iter();
@@ -275,6 +288,41 @@ impl NeuralMemory {
             return Tensor::zeros([memories, 0, self.config().value_dim], options);
         }
         Tensor::cat(answers, 1)
+    }
+
+    fn read_dense(
+        &self,
+        dense: Dense<'_>,
+        states: &[MemoryState],
+        queries: Tensor<3>,
+    ) -> Tensor<3> {
+        if dense.ops.stacks() || states.len() == 1 {
+            let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
+            return dense.ops.read(dense.rule, &learned.accumulators, queries);
+        }
+        let of_each: Vec<_> = states.iter().zip(queries.split(1, 0)).collect();
+        let answers = of_each.into_par_iter().map(|(state, queries)| {
+            dense
+                .ops
+                .read(dense.rule, &state.learned.accumulators, queries)
+        });
+        Tensor::cat(answers.collect(), 0)
+    }
+
+    /// The operations for dense memories, if this is one and they take what is given.
+    fn dense_ops(&self, states: &[MemoryState], rows: &[&Tensor<3>]) -> Option<Dense<'_>> {
+        let rule = self.dense.as_ref()?;
+        let ops = self.ops.dense(&self.device)?;
+        let is_plain = |tensor: &Tensor<3>| {
+            !tensor.is_autodiff() && tensor.device() == self.device && ops.takes(tensor.dtype())
+        };
+        let learned = |state: &MemoryState| {
+            let learned = &state.learned;
+            let momenta = learned.momenta.iter().flatten();
+            learned.accumulators.iter().chain(momenta).all(is_plain)
+        };
+        (rows.iter().copied().all(is_plain) && states.iter().all(learned))
+            .then_some(Dense { ops, rule })
     }
 
     /// Learns: writes the tokens in order, as the configuration says.
@@ -345,13 +393,15 @@ impl NeuralMemory {
         if let Some(rows) = &self.rows {
             return Ok(rows.write(states, keys, values));
         }
-        if self.in_step(states) {
+        let alone = memories > 1
+            && (self.dense_ops(states, &[&keys, &values])).is_some_and(|dense| !dense.ops.stacks());
+        if !alone && self.in_step(states) {
             return self.write_in_step(states, keys, values);
         }
         let before = states.to_vec();
         let of_each = |tensor: Tensor<3>| tensor.split(1, 0).into_iter();
-        let tokens = of_each(keys).zip(of_each(values)).enumerate();
-        let reports: Result<Vec<_>, _> = (states.iter_mut().zip(tokens))
+        let tokens: Vec<_> = of_each(keys).zip(of_each(values)).enumerate().collect();
+        let reports: Result<Vec<_>, _> = (states.par_iter_mut().zip(tokens))
             .map(|(state, (memory, (keys, values)))| {
                 match self.write_in_step(std::slice::from_mut(state), keys, values) {
                     Ok(mut reports) => Ok(reports.remove(0)),
@@ -486,7 +536,13 @@ impl NeuralMemory {
         let begun = learned.pending_tokens();
         let tokens = GatedTokens::resolve(tokens, begun, self.config().update.update_size);
         let lift = |keys: Tensor<3>| self.lift(keys);
+        let mut rows = vec![&tokens.keys, &tokens.values];
+        rows.extend(reading.iter().map(|reading| &reading.queries));
+        rows.extend(learned.pending.iter().map(|pending| &pending.keys));
+        let mut gates = tokens.gates.iter().flatten();
+        let gates_are_plain = gates.all(|gate| !gate.is_autodiff());
         let pass = Pass {
+            dense: self.dense_ops(states, &rows).filter(|_| gates_are_plain),
             rules: &self.rules,
             lift: &lift,
             form,
@@ -521,7 +577,6 @@ impl NeuralMemory {
         values: Tensor<3>,
     ) -> Result<Vec<WriteReport>, InputError> {
         let before = states.to_vec();
-        let begun = states[0].tokens_pending();
         let [memories, count, _] = keys.dims();
         let passed = self.pass_unchecked(
             states,
@@ -537,9 +592,11 @@ impl NeuralMemory {
         }
         let mut surprise = passed.relative_error;
         if states[0].tokens_pending() > 0 {
-            surprise = Tensor::cat(vec![surprise, self.surprise_of_pending(states)], 1);
+            let new = count.min(states[0].tokens_pending());
+            surprise = Tensor::cat(vec![surprise, self.surprise_of_pending(states, new)], 1);
         }
-        let surprise = host_floats(surprise.narrow(1, begun, count));
+        let [_, told] = surprise.dims();
+        let surprise = host_floats(surprise.narrow(1, told - count, count));
         Ok((0..memories)
             .map(|memory| WriteReport {
                 surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
@@ -557,20 +614,26 @@ impl NeuralMemory {
         is_sparse.then(|| StateDelta::between(&before.to_host(), &after.to_host()))
     }
 
-    /// Relative errors of the tokens that wait, at the base of their update.
-    fn surprise_of_pending(&self, states: &[MemoryState]) -> Tensor<2> {
+    /// Relative errors of the newest tokens that wait, at the base of their update.
+    fn surprise_of_pending(&self, states: &[MemoryState], newest: usize) -> Tensor<2> {
         let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
         let pending = learned
             .pending
             .clone()
             .expect("only called with pending tokens");
         let count = pending.len();
+        if let Some(dense) = self.dense_ops(states, &[&pending.keys]) {
+            let newest = pending.range(count - newest, count);
+            let weights = &learned.accumulators;
+            let (keys, values) = (newest.keys, newest.values);
+            return dense.ops.relative_error(dense.rule, weights, keys, values);
+        }
         // As many rows as the update will have, and with them its bits.
         let full = pending.pad_to(self.config().update.update_size, self.config());
         let base = self.rules.base_weights(&learned);
         let architecture = &self.config().miras.architecture;
         let prediction = architecture.predict(&StaticMaps(&base), self.lift(full.keys));
-        relative_error(prediction, full.values).narrow(1, 0, count)
+        relative_error(prediction, full.values).narrow(1, count - newest, newest)
     }
 
     /// What the learned tensors see of keys: themselves, or the features of a frozen,

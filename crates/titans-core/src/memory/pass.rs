@@ -7,10 +7,11 @@ use super::delta_rule::{DecayOrder, DeltaChunk, delta_chunk};
 use super::learned::Learned;
 use super::recurrent;
 use super::rules::Rules;
-use super::surprise::{relative_error, root};
+use super::surprise::{relative_error, root, written_tokens};
 use super::tokens::GatedTokens;
 use super::update::GradientBase;
 use crate::miras::{AttentionalBias, StaticMaps};
+use crate::ops::{DenseLearned, DenseOps, DenseRule, DenseTokens};
 
 /// Queries beside the tokens, one for each.
 #[derive(Clone, Debug)]
@@ -100,6 +101,15 @@ pub(super) struct Pass<'a> {
     /// What is told of each update. Without [`Detail::All`] the losses and norms of what it
     /// gives are empty.
     pub(super) detail: Detail,
+    /// What updates and reads a dense memory faster than tensor operations do.
+    pub(super) dense: Option<Dense<'a>>,
+}
+
+/// Operations for dense memories, and what they are told of this one.
+#[derive(Clone, Copy)]
+pub(super) struct Dense<'a> {
+    pub(super) ops: &'a dyn DenseOps,
+    pub(super) rule: &'a DenseRule,
 }
 
 impl Pass<'_> {
@@ -174,6 +184,13 @@ impl Pass<'_> {
         tokens_before: u64,
         parts: &mut Parts,
     ) -> Learned {
+        if let Some(dense) = self.dense
+            && self.form == Form::Chunkwise
+            && self.detail == Detail::Surprise
+            && (queries.is_none() || self.when != Some(ReadTime::Token))
+        {
+            return self.update_dense(dense, learned, tokens, queries, parts);
+        }
         let features = self.lifted(tokens);
         let queries = queries.map(|(queries, skip)| (self.padded_queries(queries), skip));
         let before = learned.clone();
@@ -207,6 +224,67 @@ impl Pass<'_> {
         self.refresh_base(updated.learned, tokens_before + tokens.len() as u64)
     }
 
+    /// As [`update`](Self::update), by the operations for dense memories. Nothing else holds
+    /// the tensors meanwhile that `learned` holds alone, so that they may change in place.
+    fn update_dense(
+        &self,
+        dense: Dense<'_>,
+        learned: Learned,
+        tokens: &GatedTokens,
+        queries: Option<(Tensor<3>, usize)>,
+        parts: &mut Parts,
+    ) -> Learned {
+        let rules = self.rules;
+        let read = |weights: &[Tensor<3>], (queries, _): &(Tensor<3>, usize)| {
+            dense.ops.read(dense.rule, weights, queries.clone())
+        };
+        let is_full = tokens.len() == rules.update().update_size;
+        let is_before = match self.when {
+            Some(ReadTime::UpdateEnd) => false,
+            Some(ReadTime::FullUpdates) if is_full => tokens.len() > 1,
+            _ => true,
+        };
+        let before = (queries.as_ref().filter(|_| is_before))
+            .map(|queries| read(&learned.accumulators, queries));
+        let updated = dense.ops.update(
+            dense.rule,
+            DenseLearned {
+                weights: learned.accumulators,
+                momenta: learned.momenta,
+            },
+            DenseTokens {
+                keys: tokens.keys.clone(),
+                values: tokens.values.clone(),
+                steps: rules.step_sizes(tokens),
+                momentum_decays: rules.momentum_decays(tokens),
+                retention: rules.retentions(tokens),
+            },
+        );
+        let after = &updated.learned.weights;
+        if let Some(queries) = &queries {
+            let reads = match (before, self.when) {
+                (None, _) => read(after, queries),
+                (Some(before), Some(ReadTime::FullUpdates)) if is_full => {
+                    let last = tokens.len() - 1;
+                    let query = queries.0.clone().narrow(1, last, 1);
+                    first_then_last(before, read(after, &(query, queries.1)))
+                }
+                (Some(before), _) => before,
+            };
+            parts.push_reads(reads, queries.1);
+        }
+        let written = written_tokens(rules, &updated.relative_error);
+        parts
+            .written
+            .push(as_numbers(written, &updated.relative_error));
+        parts.relative_error.push(updated.relative_error);
+        Learned {
+            accumulators: updated.learned.weights,
+            momenta: updated.learned.momenta,
+            ..learned
+        }
+    }
+
     fn make(
         &self,
         learned: Learned,
@@ -237,6 +315,9 @@ impl Pass<'_> {
         tokens_before: u64,
     ) -> Tensor<3> {
         let count = tokens.len();
+        if self.dense.is_some() && self.when != Some(ReadTime::Token) {
+            return self.read(learned, queries);
+        }
         let queries = self.padded_queries(queries);
         if self.when != Some(ReadTime::Token) {
             return self.read(learned, queries).narrow(1, 0, count);
@@ -259,6 +340,10 @@ impl Pass<'_> {
     }
 
     fn read(&self, learned: &Learned, queries: Tensor<3>) -> Tensor<3> {
+        if let Some(dense) = self.dense {
+            let weights = &learned.accumulators;
+            return dense.ops.read(dense.rule, weights, queries);
+        }
         let weights = self.rules.weights(&learned.accumulators);
         let architecture = &self.rules.config.miras.architecture;
         architecture.predict(&StaticMaps(&weights), queries)

@@ -10,7 +10,7 @@ use super::rules::Rules;
 use super::state_delta::StateDelta;
 use super::tokens::{GATE_NAMES, GatedTokens};
 use crate::error::StateError;
-use crate::ops::host_floats;
+use crate::ops::{HostTensor, host_floats};
 
 /// Name of the smoothed surprise among the scalars of a [`HostState`].
 const SMOOTHED_SURPRISE: &str = "smoothed_surprise";
@@ -104,6 +104,15 @@ impl MemoryState {
         let learned = &self.learned;
         let momenta = learned.momenta.iter().flatten();
         let tensors = learned.accumulators.iter().chain(momenta);
+        let host: Option<Vec<HostTensor>> = (tensors.clone().cloned())
+            .chain([learned.smoothed_surprise.clone().unsqueeze_dim(0)])
+            .map(HostTensor::try_new)
+            .collect();
+        if let Some(host) = host {
+            return host
+                .iter()
+                .all(|tensor| titans_cpu::all_finite(tensor.numbers()));
+        }
         // Zero times a finite number is zero, and NaN times anything stays NaN.
         let poison = tensors.map(|tensor| (tensor.clone() * 0.0).sum());
         let smoothed = (learned.smoothed_surprise.clone() * 0.0).sum();

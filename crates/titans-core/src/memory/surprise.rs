@@ -130,7 +130,8 @@ fn norm_of_outers(outers: &[OuterGradient]) -> Tensor<2> {
     )
 }
 
-fn written_tokens(rules: &Rules, relative_error: &Tensor<2>) -> Tensor<2, Bool> {
+/// Tokens whose relative error is over the threshold; all where that is zero.
+pub(crate) fn written_tokens(rules: &Rules, relative_error: &Tensor<2>) -> Tensor<2, Bool> {
     let threshold = rules.update().surprise_threshold;
     if threshold == 0.0 {
         return relative_error.clone().greater_equal_elem(0.0);

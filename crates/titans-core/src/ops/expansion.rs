@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
+use titans_cpu::vectorised;
 
 use super::host::host_floats;
 
@@ -127,21 +128,6 @@ fn sums<S: Simd>(
         }
     }
     sums
-}
-
-/// Runs an operation with the widest vectors that this machine has.
-#[inline]
-pub(super) fn vectorised<Op: WithSimd>(operation: Op) -> Op::Output {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    {
-        if let Some(simd) = pulp::x86::V4::try_new() {
-            return Simd::vectorize(simd, operation);
-        }
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return Simd::vectorize(simd, operation);
-        }
-    }
-    pulp::Arch::new().dispatch(operation)
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@
 //! costs a dozen allocations and, densely, 128 times the arithmetic. On a device other
 //! than the CPU the weights come to the host and go back once per call.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::top_k::top_k_from_guess;
-use super::{ActiveChannels, Expansion, MemoryOps, WriteRule, Written, relative};
+use super::{ActiveChannels, DenseOps, Expansion, MemoryOps, WriteRule, Written, relative};
 
 /// Tokens whose activations exist at once in one thread: at 8192 channels 0.8 MB, which
 /// stays in the second-level cache until the largest are selected.
@@ -24,6 +24,10 @@ const GUESS_SHARE: f32 = 0.93;
 pub struct HostOps;
 
 impl MemoryOps for HostOps {
+    fn dense(&self, device: &Device) -> Option<&dyn DenseOps> {
+        (*device == Device::flex()).then_some(self as &dyn DenseOps)
+    }
+
     fn activate(&self, keys: Tensor<2>, expansion: &Expansion, active: usize) -> ActiveChannels {
         let [tokens, key_dim] = keys.dims();
         let device = keys.device();

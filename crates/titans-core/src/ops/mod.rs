@@ -1,25 +1,36 @@
-//! The operations of a sparse memory that may have a faster form elsewhere.
+//! The operations of a memory that may have a faster form elsewhere.
 //!
-//! [`TensorOps`] is the reference: the equations, token by token, on dense tensors.
+//! For sparse memories [`TensorOps`] is the reference: the equations, token by token, on dense
+//! tensors. Dense memories are tensor operations all through ([`NeuralMemory`]), which is
+//! theirs; [`MemoryOps::dense`] puts something faster in the place of an update and a read.
 //! [`HostOps`] is what runs by default. A GPU crate adds its own [`MemoryOps`]; a test
 //! holds every implementation against the reference.
+//!
+//! [`NeuralMemory`]: crate::NeuralMemory
 
+mod dense;
 mod expansion;
 mod host;
+mod host_dense;
+mod products;
 mod tensor;
 mod top_k;
 
+pub use dense::{DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated};
 pub use expansion::Expansion;
 pub use host::HostOps;
+pub use products::Products;
 pub use tensor::TensorOps;
 pub use top_k::top_k_into;
 
 pub(crate) use host::host_floats;
+pub(crate) use host_dense::HostTensor;
 
 use std::fmt::Debug;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
+use crate::memory::largest_elements;
 use crate::miras::RetentionGate;
 
 /// The active channels of some tokens.
@@ -164,5 +175,21 @@ pub trait MemoryOps: Debug + Send + Sync {
                 self.write(weights, smoothed_surprise[memory], &active, values, rule)
             })
             .collect()
+    }
+
+    /// Keeps the `count` coordinates of each memory that are largest by size, over all its
+    /// tensors together, ties by position, and makes every other one exactly zero.
+    ///
+    /// # Shapes
+    /// - `gradient`: one `[memories, rows, columns]` per tensor
+    fn keep_largest(&self, gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
+        largest_elements(gradient, count)
+    }
+
+    /// What updates and reads dense memories on this device, where there is something that
+    /// is faster than tensor operations, which are the reference.
+    fn dense(&self, device: &Device) -> Option<&dyn DenseOps> {
+        let _ = device;
+        None
     }
 }

@@ -3,8 +3,7 @@
 use std::cmp::Ordering;
 
 use pulp::{Simd, WithSimd};
-
-use super::expansion::vectorised;
+use titans_cpu::vectorised;
 
 /// Entries sampled to guess a threshold that few others pass.
 const SAMPLES: usize = 256;

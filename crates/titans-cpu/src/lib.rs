@@ -1,0 +1,30 @@
+//! Dense memories on the CPU: one update of a multi-layer perceptron, and its read, on slices.
+//!
+//! The equations are those of `titans-core`, whose tensor path is the twin of this crate:
+//! every token of an update is written with its gradient at the same weights, under momentum
+//! and decay (Titans, arXiv:2501.00663, eq. 13-14 and section 3.2). Here they are matrix
+//! products of the `gemm` crate into buffers that are kept, with one pass over the numbers
+//! between two products.
+//!
+//! This crate knows numbers and threads. It does not know what a tensor is, where weights come
+//! from, or which memory they belong to.
+//!
+//! # Bits
+//! A row of a prediction is one chain of multiply-adds for every number, whatever rows stand
+//! beside it and however many threads share the work; so are the sums of an update. Memories
+//! can therefore be cut, batched and shared between threads without changing a bit.
+#![deny(unsafe_code)]
+
+mod activation;
+mod coefficients;
+mod mlp;
+mod product;
+mod scratch;
+mod simd;
+mod update;
+
+pub use activation::Activation;
+pub use coefficients::AtEnd;
+pub use mlp::Mlp;
+pub use simd::{all_finite, vectorised};
+pub use update::{Buffer, Learned, Tokens};

@@ -1,0 +1,297 @@
+//! Matrix products: the only file with `unsafe`, around one call of the `gemm` crate.
+
+use crate::simd::{Loop, sum_of, vectorised};
+
+/// Longest sum that is one chain of multiply-adds. `gemm` cuts no sum of this length, so
+/// that a longer one is cut where we cut it, whatever the shape and the caches.
+const CHAIN: usize = 512;
+
+/// A row-major view of a matrix; rows may lie further apart than they are long.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after the other.
+    pub(crate) fn new(data: &'a [f32], columns: usize) -> Self {
+        assert_eq!(data.len() % columns, 0, "no whole number of rows");
+        Self {
+            data,
+            rows: data.len() / columns,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
+    }
+
+    /// The columns from `first` on, `count` of them.
+    pub(crate) fn columns(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.columns && self.column_stride == 1);
+        Self {
+            data: &self.data[first.min(self.data.len())..],
+            columns: count,
+            ..self
+        }
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    /// Rows or columns of the inner dimension of a product.
+    fn part(self, first_row: usize, rows: usize, first_column: usize, columns: usize) -> Self {
+        assert!(first_row + rows <= self.rows && first_column + columns <= self.columns);
+        let start = first_row * self.row_stride + first_column * self.column_stride;
+        Self {
+            data: &self.data[start..],
+            rows,
+            columns,
+            ..self
+        }
+    }
+
+    /// Whether every element lies in the data.
+    fn is_whole(&self) -> bool {
+        let last = (self.rows.max(1) - 1) * self.row_stride
+            + (self.columns.max(1) - 1) * self.column_stride;
+        self.rows == 0 || self.columns == 0 || last < self.data.len()
+    }
+}
+
+/// `output = left @ right`: each number is one chain of multiply-adds per [`CHAIN`] terms, in
+/// their order, whatever rows stand beside it.
+pub(crate) fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+    assert_eq!(output.len(), left.rows * right.columns);
+    let stands_alone = left.rows == 1 && right.column_stride == 1 && has_fused_multiply_add();
+    let blocks = left.columns.div_ceil(CHAIN).max(1);
+    for block in 0..blocks {
+        let first = left.columns * block / blocks;
+        let count = left.columns * (block + 1) / blocks - first;
+        let left = left.part(0, left.rows, first, count);
+        let right = right.part(first, count, 0, right.columns);
+        let adds = block > 0;
+        if stands_alone || right.columns == 1 || count <= 2 {
+            chains(left, right, output, adds);
+        } else if left.rows == 1 {
+            // Two rows, because the library has another way, and other bits, for one.
+            let twice: Vec<f32> = (0..2 * count)
+                .map(|at| left.data[at % count * left.column_stride])
+                .collect();
+            let mut both = output.repeat(2);
+            let scale = if adds { Some(1.0) } else { None };
+            call(Matrix::new(&twice, count), right, &mut both, scale, 1.0);
+            output.copy_from_slice(&both[..right.columns]);
+        } else {
+            let scale = if adds { Some(1.0) } else { None };
+            call(left, right, output, scale, 1.0);
+        }
+    }
+}
+
+/// Rows below which a product with a transposed matrix is dot products with its rows.
+const FEW: usize = 4;
+
+/// `output = left @ right^T`. The bits of a row may depend on whether there are fewer than
+/// [`FEW`].
+pub(crate) fn multiply_transposed(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+    assert!(left.columns == right.columns && output.len() == left.rows * right.rows);
+    if left.rows >= FEW {
+        return multiply(left, right.transposed(), output);
+    }
+    assert!(left.column_stride == 1 && right.column_stride == 1);
+    for (row, output) in output.chunks_exact_mut(right.rows).enumerate() {
+        let left = &left.data[row * left.row_stride..][..left.columns];
+        vectorised(Loop(
+            #[inline(always)]
+            || {
+                for (at, output) in output.iter_mut().enumerate() {
+                    let right = &right.data[at * right.row_stride..][..left.len()];
+                    *output = sum_of(left, right, |x, y| x * y);
+                }
+            },
+        ));
+    }
+}
+
+/// `output -= left^T @ right`, a sum over the rows of both.
+pub(crate) fn subtract_outer(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+    assert_eq!(left.rows, right.rows);
+    call(left.transposed(), right, output, Some(1.0), -1.0);
+}
+
+/// `output = kept output + scale left @ right`; without `kept`, what was there is not read.
+fn call(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], kept: Option<f32>, scale: f32) {
+    assert!(left.is_whole() && right.is_whole() && left.columns == right.rows);
+    assert_eq!(output.len(), left.rows * right.columns);
+    let stride = |stride: usize| isize::try_from(stride).expect("a slice is smaller than that");
+    // SAFETY: every element of both factors lies in its slice, as just checked; the output is
+    // a slice of its own, exactly as large as the product, row-major.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            left.rows,
+            right.columns,
+            left.columns,
+            output.as_mut_ptr(),
+            1,
+            stride(right.columns),
+            kept.is_some(),
+            left.data.as_ptr(),
+            stride(left.column_stride),
+            stride(left.row_stride),
+            right.data.as_ptr(),
+            stride(right.column_stride),
+            stride(right.row_stride),
+            kept.unwrap_or(0.0),
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// The product as `gemm` sums it, row by row of the right factor: one pass over it.
+fn chains(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], adds: bool) {
+    let columns = right.columns;
+    let mut sums = vec![0.0_f32; columns];
+    for (row, output) in output.chunks_exact_mut(columns).enumerate() {
+        let factors = |at: usize| left.data[row * left.row_stride + at * left.column_stride];
+        let terms = |at: usize| &right.data[at * right.row_stride..];
+        vectorised(Loop(
+            #[inline(always)]
+            || {
+                sums.fill(0.0);
+                if right.column_stride != 1 {
+                    for (column, sum) in sums.iter_mut().enumerate() {
+                        for at in 0..right.rows {
+                            *sum =
+                                factors(at).mul_add(terms(at)[column * right.column_stride], *sum);
+                        }
+                    }
+                } else {
+                    // Eight terms for one load and store of the sums.
+                    let mut at = 0;
+                    while at + 8 <= right.rows {
+                        let x: [f32; 8] = std::array::from_fn(|i| factors(at + i));
+                        let w: [&[f32]; 8] = std::array::from_fn(|i| &terms(at + i)[..columns]);
+                        for column in 0..columns {
+                            let mut sum = sums[column];
+                            for i in 0..8 {
+                                sum = x[i].mul_add(w[i][column], sum);
+                            }
+                            sums[column] = sum;
+                        }
+                        at += 8;
+                    }
+                    for at in at..right.rows {
+                        let x = factors(at);
+                        for (sum, weight) in sums.iter_mut().zip(terms(at)) {
+                            *sum = x.mul_add(*weight, *sum);
+                        }
+                    }
+                }
+                for (output, sum) in output.iter_mut().zip(&sums) {
+                    *output = if adds { *output + sum } else { *sum };
+                }
+            },
+        ));
+    }
+}
+
+/// Whether this machine multiplies and adds with one rounding, as `gemm` then does.
+fn has_fused_multiply_add() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        std::is_x86_feature_detected!("fma") && std::is_x86_feature_detected!("avx2")
+    }
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+    {
+        cfg!(target_arch = "aarch64")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, salt: usize) -> Vec<f32> {
+        let wave = |at: usize| ((at * 37 + salt * 11) as f32 * 0.61).sin();
+        (0..count).map(wave).collect()
+    }
+
+    fn product(rows: usize, inner: usize, columns: usize) -> Vec<f32> {
+        let (left, right) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
+        let mut output = vec![f32::NAN; rows * columns];
+        let right = Matrix::new(&right, columns);
+        multiply(Matrix::new(&left, inner), right, &mut output);
+        output
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_the_rows_beside_it() {
+        for inner in [1, 2, 3, 64, 511, 512, 513, 1100] {
+            for columns in [1, 2, 7, 16, 48, 65, 200] {
+                let all = product(130, inner, columns);
+                for rows in [1, 2, 3, 4, 7, 16, 31, 64, 65, 100] {
+                    let few = product(rows, inner, columns);
+                    assert_eq!(
+                        few,
+                        all[..rows * columns],
+                        "{rows} rows of {inner} into {columns}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_the_definition() {
+        for (rows, inner, columns) in [(1, 1, 1), (3, 5, 2), (17, 130, 33), (40, 700, 19)] {
+            let (left, right) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
+            let found = product(rows, inner, columns);
+            let transposed: Vec<f32> = (0..columns * inner)
+                .map(|at| right[at % inner * columns + at / inner])
+                .collect();
+            let mut by_transpose = vec![f32::NAN; rows * columns];
+            let view = Matrix::new(&transposed, inner);
+            multiply_transposed(Matrix::new(&left, inner), view, &mut by_transpose);
+            let mut outer = vec![1.0; inner * columns];
+            let seconds = numbers(rows * columns, 3);
+            subtract_outer(
+                Matrix::new(&left, inner),
+                Matrix::new(&seconds, columns),
+                &mut outer,
+            );
+            for row in 0..rows {
+                for column in 0..columns {
+                    let term = |at: usize| left[row * inner + at] * right[at * columns + column];
+                    let expected: f32 = (0..inner).map(term).sum();
+                    for found in [&found, &by_transpose] {
+                        let error = (found[row * columns + column] - expected).abs();
+                        assert!(error < 1e-4, "{error}");
+                    }
+                }
+            }
+            for row in 0..inner {
+                for column in 0..columns {
+                    let term = |at: usize| left[at * inner + row] * seconds[at * columns + column];
+                    let expected = 1.0 - (0..rows).map(term).sum::<f32>();
+                    assert!((outer[row * columns + column] - expected).abs() < 1e-4);
+                }
+            }
+        }
+    }
+}
