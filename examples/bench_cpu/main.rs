@@ -12,6 +12,7 @@
 
 mod ceiling;
 mod dense;
+mod length;
 mod shape;
 mod sparse;
 
@@ -46,6 +47,12 @@ struct Options {
     /// Two shapes, half a second each.
     #[arg(long)]
     quick: bool,
+    /// Cost against length instead: 64Ki and 2Mi tokens, in turn.
+    #[arg(long)]
+    length: bool,
+    /// Measure the twin in tensor operations in place of the path that runs by default.
+    #[arg(long)]
+    twin: bool,
     /// Measure one shape in this process and print its row.
     #[arg(long, hide = true)]
     row: Option<String>,
@@ -62,14 +69,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(row) = &options.row {
         let shape: Shape = row.parse()?;
-        println!("{}", measure(shape, options.seconds)?);
+        println!("{}", measure(shape, &options)?);
+        return Ok(());
+    }
+    if options.length {
+        println!("{}", length::HEAD);
+        for dense in [true, false] {
+            for tokens in [1 << 16, 1 << 21, 1 << 16, 1 << 21] {
+                let shape = Shape::Length { dense, tokens };
+                println!("{}", in_own_process(&shape, options.threads[0], &options)?);
+            }
+        }
         return Ok(());
     }
     println!("dense: preset titans, gradients at the start of each chunk, write + read");
     println!("{}", dense::HEAD);
     for &threads in &options.threads {
         for shape in dense_shapes(&options) {
-            println!("{}", in_own_process(&shape, threads, options.seconds)?);
+            println!("{}", in_own_process(&shape, threads, &options)?);
+        }
+    }
+    println!("\none token a call, write + read: updates of 1 token, and of 64");
+    println!("{}", dense::HEAD);
+    for &dim in &options.dim {
+        for chunk in [1, 64] {
+            let shape = Shape::Dense {
+                dim,
+                depth: 2,
+                hidden: 4 * dim,
+                chunk,
+                batch: 1,
+                call: 1,
+            };
+            println!("{}", in_own_process(&shape, 1, &options)?);
         }
     }
     println!("\nsparse: preset sparse, 8192 channels, 64 active, write + read in chunks of 4096");
@@ -77,19 +109,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for &threads in &options.threads {
         for percent in [100, 10, 1, 0] {
             let shape = Shape::Sparse { dim: 64, percent };
-            println!("{}", in_own_process(&shape, threads, options.seconds)?);
+            println!("{}", in_own_process(&shape, threads, &options)?);
         }
     }
-    println!("\none token at a time, write + read");
+    println!("\nas many parameters, dense: 2^20, of which sparse learns half");
     println!("{}", dense::HEAD);
-    for &dim in &options.dim {
+    for &threads in &options.threads {
         let shape = Shape::Dense {
-            dim,
+            dim: 64,
             depth: 2,
-            chunk: 1,
+            hidden: 8192,
+            chunk: 4096,
             batch: 1,
+            call: 4096,
         };
-        println!("{}", in_own_process(&shape, 1, options.seconds)?);
+        println!("{}", in_own_process(&shape, threads, &options)?);
     }
     Ok(())
 }
@@ -100,12 +134,7 @@ fn dense_shapes(options: &Options) -> Vec<Shape> {
         for &depth in &options.depth {
             for &batch in &options.batch {
                 for &chunk in &options.chunk {
-                    shapes.push(Shape::Dense {
-                        dim,
-                        depth,
-                        chunk,
-                        batch,
-                    });
+                    shapes.push(Shape::dense(dim, depth, chunk, batch));
                 }
             }
         }
@@ -113,10 +142,11 @@ fn dense_shapes(options: &Options) -> Vec<Shape> {
     shapes
 }
 
-fn measure(shape: Shape, seconds: f64) -> Result<String, Box<dyn std::error::Error>> {
+fn measure(shape: Shape, options: &Options) -> Result<String, Box<dyn std::error::Error>> {
     match shape {
-        Shape::Dense { .. } => dense::measure(shape, seconds),
-        Shape::Sparse { dim, percent } => sparse::measure(dim, percent, seconds),
+        Shape::Dense { .. } => dense::measure(shape, options.seconds, options.twin),
+        Shape::Sparse { dim, percent } => sparse::measure(dim, percent, options.seconds),
+        Shape::Length { dense, tokens } => length::measure(dense, tokens),
     }
 }
 
@@ -124,11 +154,12 @@ fn measure(shape: Shape, seconds: f64) -> Result<String, Box<dyn std::error::Err
 fn in_own_process(
     shape: &Shape,
     threads: usize,
-    seconds: f64,
+    options: &Options,
 ) -> Result<String, Box<dyn std::error::Error>> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--row", &shape.to_string()])
-        .args(["--seconds", &seconds.to_string()])
+        .args(["--seconds", &options.seconds.to_string()])
+        .args(options.twin.then_some("--twin"))
         .env("RAYON_NUM_THREADS", threads.to_string())
         .stderr(Stdio::inherit())
         .output()?;

@@ -6,27 +6,49 @@ use std::str::FromStr;
 /// A memory and how it is fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// An MLP with hidden layers four times as wide, written `chunk` tokens per update.
+    /// An MLP, written in updates of `chunk` tokens.
     Dense {
         dim: usize,
         depth: usize,
+        hidden: usize,
         chunk: usize,
         batch: usize,
+        /// Tokens in one call: a whole update, or less of it.
+        call: usize,
     },
     /// The sparse-channel memory, fed a stream of which this percentage is news.
     Sparse { dim: usize, percent: usize },
+    /// A stream of as many tokens, through a dense memory or a sparse one.
+    Length { dense: bool, tokens: usize },
+}
+
+impl Shape {
+    /// Hidden layers four times as wide as keys, whole updates.
+    pub(crate) fn dense(dim: usize, depth: usize, chunk: usize, batch: usize) -> Self {
+        Self::Dense {
+            dim,
+            depth,
+            hidden: 4 * dim,
+            chunk,
+            batch,
+            call: chunk,
+        }
+    }
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Dense {
                 dim,
                 depth,
+                hidden,
                 chunk,
                 batch,
-            } => write!(f, "dense,{dim},{depth},{chunk},{batch}"),
+                call,
+            } => write!(f, "dense,{dim},{depth},{hidden},{chunk},{batch},{call}"),
             Self::Sparse { dim, percent } => write!(f, "sparse,{dim},{percent}"),
+            Self::Length { dense, tokens } => write!(f, "length,{},{tokens}", u8::from(dense)),
         }
     }
 }
@@ -39,13 +61,23 @@ impl FromStr for Shape {
         let (kind, numbers) = text.split_once(',').ok_or_else(bad)?;
         let numbers: Result<Vec<usize>, _> = numbers.split(',').map(str::parse).collect();
         match (kind, numbers.map_err(|_| bad())?.as_slice()) {
-            ("dense", &[dim, depth, chunk, batch]) => Ok(Self::Dense {
-                dim,
-                depth,
-                chunk,
-                batch,
+            ("dense", &[dim, depth, hidden, chunk, batch, call])
+                if call > 0 && chunk % call == 0 =>
+            {
+                Ok(Self::Dense {
+                    dim,
+                    depth,
+                    hidden,
+                    chunk,
+                    batch,
+                    call,
+                })
+            }
+            ("sparse", &[dim, percent]) if percent <= 100 => Ok(Self::Sparse { dim, percent }),
+            ("length", &[dense, tokens]) => Ok(Self::Length {
+                dense: dense != 0,
+                tokens,
             }),
-            ("sparse", &[dim, percent]) => Ok(Self::Sparse { dim, percent }),
             _ => Err(bad()),
         }
     }

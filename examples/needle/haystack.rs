@@ -6,7 +6,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::text::{Vocabulary, WordId};
-use crate::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
+use titans_lm::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
 /// RULER's noise (arXiv:2404.06654), repeated without end.
 const NOISE: &str =

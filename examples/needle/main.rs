@@ -3,13 +3,16 @@
 mod args;
 mod features;
 mod haystack;
+#[path = "../shared/heatmap.rs"]
 mod heatmap;
+#[path = "../shared/lengths.rs"]
+mod lengths;
 mod needles;
 mod report;
 mod run;
+#[path = "../shared/score.rs"]
 mod score;
 mod text;
-mod words;
 
 #[cfg(test)]
 mod tests;
@@ -25,9 +28,10 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use titanmem::{RuntimeConfig, RuntimeError};
 
-use crate::args::{Args, tokens_text};
+use crate::args::Args;
 use crate::features::Features;
 use crate::haystack::Haystack;
+use crate::lengths::tokens_text;
 use crate::report::Row;
 use crate::text::Vocabulary;
 

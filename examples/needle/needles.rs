@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::haystack::Haystack;
 use crate::text::{Vocabulary, WordId};
-use crate::words::{ADJECTIVES, NOUNS};
+use titans_lm::words::{ADJECTIVES, NOUNS};
 
 /// Distinct keys that the word lists give.
 pub(crate) const MAX_NEEDLES: usize = ADJECTIVES.len() * NOUNS.len();

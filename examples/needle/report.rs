@@ -10,8 +10,9 @@ use serde::Serialize;
 use titanmem::RuntimeConfig;
 
 use crate::Error;
-use crate::args::{Args, tokens_text};
+use crate::args::Args;
 use crate::heatmap::heatmap;
+use crate::lengths::tokens_text;
 use crate::needles::Needle;
 use crate::run::Outcome;
 use crate::score::Hits;

@@ -53,12 +53,20 @@
 
 mod device;
 mod error;
+mod layer;
 mod memory;
 mod miras;
 mod ops;
 
 pub use device::ComputeDevice;
 pub use error::{ConfigError, InputError, StateError};
+pub use layer::{
+    Attention, AttentionConfig, AttentionState, BlockConfig, BlockOutput, BlockState,
+    CausalConvolution, DenseProjection, GateHeads, GateKind, GateNoise, HostLayerState, Initial,
+    KeyConfig, LayerConfig, LayerOutput, LayerState, NeuralMemoryBlock, ProjectionState, Reads,
+    RmsNorm, Span, Target, TitansLayer, WinnerKeys, WinnerKeysConfig, Wiring, WriteGate,
+    WriteGateConfig, WriteGates, segment_sums,
+};
 pub use memory::{
     DecayOrder, DeltaChunk, DeltaResult, ForgetScope, Form, GateSpan, GateValues, GradientBase,
     HostState, MemoryConfig, MemoryState, NeuralMemory, Passed, ReadTime, Reading, Reduction,

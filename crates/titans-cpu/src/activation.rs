@@ -42,7 +42,7 @@ fn apply(x: &mut [f32], of: impl Fn(f32) -> (f32, f32)) {
     vectorised(Loop(
         #[inline(always)]
         || {
-            for x in x {
+            for x in x.iter_mut() {
                 *x = of(*x).0;
             }
         },
@@ -54,7 +54,7 @@ fn split(x: &mut [f32], value: &mut [f32], of: impl Fn(f32) -> (f32, f32)) {
     vectorised(Loop(
         #[inline(always)]
         || {
-            for (x, value) in x.iter_mut().zip(value) {
+            for (x, value) in x.iter_mut().zip(value.iter_mut()) {
                 (*value, *x) = of(*x);
             }
         },
@@ -106,8 +106,8 @@ fn scaled_erfc(x: f32) -> f32 {
     let t = 1.0 / x.mul_add(0.33, 1.0);
     let mut sum = -0.135_343_63_f32;
     for coefficient in [
-        0.460_226_28,
-        -0.351_132_54,
+        0.460_227_83,
+        -0.351_132_53,
         0.408_483_14,
         0.047_230_102,
         0.201_220_87,
@@ -189,13 +189,13 @@ mod tests {
                 let value = expected(activation, x);
                 let error = (f64::from(values[at]) - value).abs();
                 assert!(
-                    error < 4e-7 * x.abs().max(1e-3),
+                    error < 2.5e-7 * x.abs().max(1e-3),
                     "{activation:?}({x}): {error:e}"
                 );
                 let step = 1e-5;
                 let ends = expected(activation, x + step) - expected(activation, x - step);
                 let error = (f64::from(slopes[at]) - ends / (2.0 * step)).abs();
-                assert!(error < 1e-6, "{activation:?}'({x}): {error:e}");
+                assert!(error < 3e-6, "{activation:?}'({x}): {error:e}");
             }
             let mut alone = points.clone();
             activation.apply(&mut alone);

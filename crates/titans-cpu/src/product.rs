@@ -99,10 +99,10 @@ pub(crate) fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) 
     }
 }
 
-/// Rows below which a product with a transposed matrix is dot products with its rows.
+/// Rows below which a product is not worth the library's packing.
 const FEW: usize = 4;
 
-/// `output = left @ right^T`. The bits of a row may depend on whether there are fewer than
+/// `output = left @ right^T`; of few rows, dot products. The bits of a row may depend on whether there are fewer than
 /// [`FEW`].
 pub(crate) fn multiply_transposed(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
     assert!(left.columns == right.columns && output.len() == left.rows * right.rows);
@@ -127,7 +127,25 @@ pub(crate) fn multiply_transposed(left: Matrix<'_>, right: Matrix<'_>, output: &
 /// `output -= left^T @ right`, a sum over the rows of both.
 pub(crate) fn subtract_outer(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
     assert_eq!(left.rows, right.rows);
-    call(left.transposed(), right, output, Some(1.0), -1.0);
+    if left.rows >= FEW {
+        return call(left.transposed(), right, output, Some(1.0), -1.0);
+    }
+    assert!(left.is_whole() && right.is_whole() && right.column_stride == 1);
+    assert_eq!(output.len(), left.columns * right.columns);
+    for row in 0..left.rows {
+        let factors = &right.data[row * right.row_stride..][..right.columns];
+        vectorised(Loop(
+            #[inline(always)]
+            || {
+                for (at, output) in output.chunks_exact_mut(right.columns).enumerate() {
+                    let factor = -left.data[row * left.row_stride + at * left.column_stride];
+                    for (output, number) in output.iter_mut().zip(factors) {
+                        *output = factor.mul_add(*number, *output);
+                    }
+                }
+            },
+        ));
+    }
 }
 
 /// `output = kept output + scale left @ right`; without `kept`, what was there is not read.
@@ -169,7 +187,10 @@ fn chains(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], adds: bool) {
     let mut sums = vec![0.0_f32; columns];
     for (row, output) in output.chunks_exact_mut(columns).enumerate() {
         let factors = |at: usize| left.data[row * left.row_stride + at * left.column_stride];
-        let terms = |at: usize| &right.data[at * right.row_stride..];
+        let terms = |at: usize| {
+            let row = &right.data[at * right.row_stride..];
+            &row[..columns.min(row.len())]
+        };
         vectorised(Loop(
             #[inline(always)]
             || {
@@ -182,24 +203,20 @@ fn chains(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], adds: bool) {
                         }
                     }
                 } else {
-                    // Eight terms for one load and store of the sums.
-                    let mut at = 0;
-                    while at + 8 <= right.rows {
-                        let x: [f32; 8] = std::array::from_fn(|i| factors(at + i));
-                        let w: [&[f32]; 8] = std::array::from_fn(|i| &terms(at + i)[..columns]);
-                        for column in 0..columns {
-                            let mut sum = sums[column];
-                            for i in 0..8 {
-                                sum = x[i].mul_add(w[i][column], sum);
-                            }
-                            sums[column] = sum;
+                    // Four terms for one load and store of the sums.
+                    let fours = right.rows / 4 * 4;
+                    for at in (0..fours).step_by(4) {
+                        let [a, b, c, d] = [0, 1, 2, 3].map(|i| factors(at + i));
+                        let weights = (terms(at).iter().zip(terms(at + 1)))
+                            .zip(terms(at + 2).iter().zip(terms(at + 3)));
+                        for (sum, ((w, x), (y, z))) in sums.iter_mut().zip(weights) {
+                            *sum = d.mul_add(*z, c.mul_add(*y, b.mul_add(*x, a.mul_add(*w, *sum))));
                         }
-                        at += 8;
                     }
-                    for at in at..right.rows {
-                        let x = factors(at);
+                    for at in fours..right.rows {
+                        let factor = factors(at);
                         for (sum, weight) in sums.iter_mut().zip(terms(at)) {
-                            *sum = x.mul_add(*weight, *sum);
+                            *sum = factor.mul_add(*weight, *sum);
                         }
                     }
                 }

@@ -1,6 +1,7 @@
 //! Loops with the widest vectors that this machine has.
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 /// Runs an operation with the widest vectors that this machine has.
 #[inline]
@@ -18,13 +19,16 @@ pub fn vectorised<Op: WithSimd>(operation: Op) -> Op::Output {
 }
 
 /// A loop of plain arithmetic, compiled once for each width of vectors.
+///
+/// `FnMut`, although it runs once: as an `FnOnce` the closure would be called through a
+/// function that is not inlined, and its loop compiled for the narrowest vectors.
 pub(crate) struct Loop<F>(pub(crate) F);
 
-impl<R, F: FnOnce() -> R> WithSimd for Loop<F> {
+impl<R, F: FnMut() -> R> WithSimd for Loop<F> {
     type Output = R;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> R {
+    fn with_simd<S: Simd>(mut self, _simd: S) -> R {
         (self.0)()
     }
 }
@@ -52,6 +56,15 @@ pub(crate) fn sum_of(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32
 
 /// Whether no number is NaN or infinite.
 pub fn all_finite(numbers: &[f32]) -> bool {
+    /// Numbers that are worth another thread.
+    const SHARE: usize = 1 << 16;
+    if numbers.len() < 2 * SHARE || rayon::current_num_threads() == 1 {
+        return are_finite(numbers);
+    }
+    numbers.par_chunks(SHARE).all(are_finite)
+}
+
+fn are_finite(numbers: &[f32]) -> bool {
     // Zero times a finite number is zero, and NaN times anything stays NaN.
     let poison = vectorised(Loop(
         #[inline(always)]

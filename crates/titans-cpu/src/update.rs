@@ -566,13 +566,13 @@ fn errors(
     slope: f32,
     relative_errors: &mut [f32],
 ) {
-    let rows = predictions
-        .chunks_exact_mut(value_dim)
-        .zip(values.chunks_exact(value_dim));
     vectorised(Loop(
         #[inline(always)]
         || {
-            for ((prediction, value), relative) in rows.zip(relative_errors) {
+            let rows = predictions
+                .chunks_exact_mut(value_dim)
+                .zip(values.chunks_exact(value_dim));
+            for ((prediction, value), relative) in rows.zip(relative_errors.iter_mut()) {
                 let error = sum_of(prediction, value, |p, v| (p - v) * (p - v)).sqrt();
                 let size = sum_of(value, value, |v, _| v * v).sqrt();
                 let size = size.max(error / LARGEST_RELATIVE_ERROR);

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::time::{ClockId, clock_gettime};
 use titans_core::{MemoryArchitecture, Preset, SparseChannelMlp};
-use titans_runtime::{Durability, Rows, Runtime, RuntimeConfig, UserMemory};
+use titans_runtime::{Durability, RecallWatch, Rows, Runtime, RuntimeConfig, UserMemory};
 
 const MIB: f64 = (1 << 20) as f64;
 const NEVER: Duration = Duration::from_secs(1 << 20);
@@ -353,14 +354,18 @@ fn handing_over(scale: usize) {
         let runtime = Runtime::open(root.path(), unsaved()).unwrap();
         let memory = runtime.user("caller").unwrap();
         let tokens = Tokens::new(rows, 64, 1);
-        let mut taken = histogram();
+        let (mut taken, mut work) = (histogram(), histogram());
         for _ in 0..times {
             let progress = memory.progress();
             if progress.accepted - progress.visible > 2 * 4096 {
                 // Who is faster than learning waits in the end; that is no enqueueing.
                 memory.flush().unwrap();
             }
+            let own = clock_gettime(ClockId::ThreadCPUTime);
             timed(1, &mut taken, || tokens.observe(&memory, rows));
+            let own = clock_gettime(ClockId::ThreadCPUTime) - own;
+            work.record(own.tv_nsec as u64 + 1_000_000_000 * own.tv_sec as u64)
+                .unwrap();
         }
         row(
             &format!("{rows} rows: p50 / p99 (n = {})", taken.len()),
@@ -368,6 +373,8 @@ fn handing_over(scale: usize) {
             "p99 < 50 us",
             Some(taken.value_at_quantile(0.99) < 50_000),
         );
+        // Without the time that other threads had the processor.
+        row("  of it the caller's own", &quantiles(&work), "", None);
     }
 }
 
@@ -423,32 +430,47 @@ fn throughput(pairs: usize, scale: usize) {
         ));
         for users in [1, 8, 64] {
             let each = most.div_ceil(users);
-            let rate = |learn_batch| learn(preset, chunk, users, each, learn_batch);
-            let rates: Vec<_> = (0..pairs).map(|_| (rate(1), rate(16))).collect();
-            let alone = median(rates.iter().map(|rates| rates.0).collect());
-            let together = median(rates.iter().map(|rates| rates.1).collect());
-            let ratio = median(rates.iter().map(|rates| rates.1 / rates.0).collect());
+            let watch = Some(RecallWatch::default());
+            let rate = |learn_batch, watch| {
+                let config = RuntimeConfig {
+                    durability: Durability::Interval(NEVER),
+                    chunk_tokens: chunk,
+                    queue_tokens: each * chunk,
+                    learn_batch: Some(learn_batch),
+                    recall_watch: watch,
+                    resident_bytes: usize::MAX,
+                    ..RuntimeConfig::preset(preset)
+                };
+                learn(config, users, each)
+            };
+            let rates: Vec<_> = (0..pairs)
+                .map(|_| [rate(1, watch), rate(16, watch), rate(1, None)])
+                .collect();
+            let of = |index: usize| median(rates.iter().map(|rates| rates[index]).collect());
+            let against_first =
+                |index: usize| median(rates.iter().map(|rates| rates[index] / rates[0]).collect());
             row(
-                &format!("{users} users, {each} each: batches of 1, of 16, ratio"),
-                &format!("{alone:.1} {together:.1} /s {ratio:.2}x"),
+                &format!("{users} users, {each} each"),
+                &format!("{:.1} /s", of(0)),
                 "",
                 None,
             );
+            for (index, name) in [(1, "in batches of 16"), (2, "without the recall watch")] {
+                row(
+                    &format!("  {name}"),
+                    &format!("{:.1} /s = {:.2}x", of(index), against_first(index)),
+                    "",
+                    None,
+                );
+            }
         }
     }
 }
 
 /// Chunks in a second, for users who hand over `each` chunks at once.
-fn learn(preset: Preset, chunk: usize, users: usize, each: usize, learn_batch: usize) -> f64 {
+fn learn(config: RuntimeConfig, users: usize, each: usize) -> f64 {
     let root = tempfile::tempdir().unwrap();
-    let config = RuntimeConfig {
-        durability: Durability::Interval(NEVER),
-        chunk_tokens: chunk,
-        queue_tokens: each * chunk,
-        learn_batch: Some(learn_batch),
-        resident_bytes: usize::MAX,
-        ..RuntimeConfig::preset(preset)
-    };
+    let chunk = config.chunk_tokens;
     let tokens = Tokens::new(chunk, config.memory.key_dim, 1);
     let runtime = Runtime::open(root.path(), config).unwrap();
     let handles: Vec<_> = (0..users)

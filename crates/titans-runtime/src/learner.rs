@@ -237,7 +237,7 @@ impl Engine {
             }
             Outcome::Freeze(drop, good) => {
                 let message = self.go_back(shard, &good, drop);
-                let reason = format!("{message}, for the second time within ten chunks");
+                let reason = format!("{message}, for the second time within ten looks");
                 shard.fail(Step::Learning, reason.as_str().into());
                 return alerts.raise(shard.id, AlertKind::Frozen, reason);
             }

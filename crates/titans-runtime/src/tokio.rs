@@ -36,8 +36,8 @@ use ::tokio::task::spawn_blocking;
 
 use crate::rows::RowsOf;
 use crate::{
-    CloseReport, ForgetReceipt, RecallInfo, RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError,
-    Stats, TickReport, Ticket, UserMemory,
+    CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, RecallInfo, RolledBack, Rows,
+    Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserMemory,
 };
 
 /// [`Runtime`] for programs on tokio. Clones are the same runtime.
@@ -167,18 +167,44 @@ impl AsyncMemory {
         keys: Rows<'_>,
         values: Rows<'_>,
     ) -> Result<AsyncTicket, RuntimeError> {
-        let (key_rows, value_rows) = (keys.len(), values.len());
-        let (key_dim, value_dim) = self.memory.widths();
-        let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
-        let values = values.to_f32(RowsOf::Values, value_dim)?;
-        let memory = self.memory.clone();
-        let ticket = blocking(move || {
-            let keys = Rows::f32(&keys, key_rows, key_dim);
-            memory.observe(keys, Rows::f32(&values, value_rows, value_dim))
-        });
-        Ok(AsyncTicket {
-            ticket: Arc::new(ticket.await?),
-        })
+        self.hand_over(keys, values, UserMemory::observe).await
+    }
+
+    /// [`UserMemory::observe_item`]. Copies the rows, because it may have to wait for room.
+    ///
+    /// # Errors
+    /// As [`UserMemory::observe_item`].
+    pub async fn observe_item(
+        &self,
+        item: impl Into<ItemId>,
+        keys: Rows<'_>,
+        values: Rows<'_>,
+    ) -> Result<AsyncTicket, RuntimeError> {
+        let item = item.into();
+        let observe = move |memory: &UserMemory, keys: Rows<'_>, values: Rows<'_>| {
+            memory.observe_item(item, keys, values)
+        };
+        self.hand_over(keys, values, observe).await
+    }
+
+    /// [`UserMemory::forget`]. What it returns has a ticket: [`AsyncTicket::from`] it.
+    ///
+    /// # Errors
+    /// As [`UserMemory::forget`].
+    pub async fn forget(
+        &self,
+        item: impl Into<ItemId>,
+    ) -> Result<Option<ForgottenItem>, RuntimeError> {
+        let item = item.into();
+        self.with(move |memory| memory.forget(item)).await
+    }
+
+    /// [`UserMemory::rebuild`].
+    ///
+    /// # Errors
+    /// As [`UserMemory::rebuild`].
+    pub async fn rebuild(&self) -> Result<Rebuilt, RuntimeError> {
+        self.with(UserMemory::rebuild).await
     }
 
     /// [`UserMemory::recall_into`] a new buffer, for many rows at once.
@@ -222,6 +248,25 @@ impl AsyncMemory {
         self.with(UserMemory::roll_back).await
     }
 
+    async fn hand_over(
+        &self,
+        keys: Rows<'_>,
+        values: Rows<'_>,
+        observe: impl FnOnce(&UserMemory, Rows<'_>, Rows<'_>) -> Result<Ticket, RuntimeError>
+        + Send
+        + 'static,
+    ) -> Result<AsyncTicket, RuntimeError> {
+        let (key_rows, value_rows) = (keys.len(), values.len());
+        let (key_dim, value_dim) = self.memory.widths();
+        let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
+        let values = values.to_f32(RowsOf::Values, value_dim)?;
+        let ticket = self.with(move |memory| {
+            let keys = Rows::f32(&keys, key_rows, key_dim);
+            observe(memory, keys, Rows::f32(&values, value_rows, value_dim))
+        });
+        Ok(ticket.await?.into())
+    }
+
     async fn with<T: Send + 'static>(
         &self,
         call: impl FnOnce(&UserMemory) -> Result<T, RuntimeError> + Send + 'static,
@@ -236,6 +281,14 @@ impl AsyncMemory {
 #[must_use = "the rows are learned in any case; a ticket tells when"]
 pub struct AsyncTicket {
     ticket: Arc<Ticket>,
+}
+
+impl From<Ticket> for AsyncTicket {
+    fn from(ticket: Ticket) -> Self {
+        Self {
+            ticket: Arc::new(ticket),
+        }
+    }
 }
 
 impl AsyncTicket {

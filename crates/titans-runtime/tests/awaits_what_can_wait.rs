@@ -92,6 +92,31 @@ fn pins_rollbacks_flushes_forgetting_and_ticks_are_those_of_the_twin() {
 }
 
 #[test]
+fn an_item_is_handed_over_taken_back_and_learned_away() {
+    let root = tempfile::tempdir().unwrap();
+    let stream = Stream::new(CHUNK, 6);
+    let mut config = config();
+    config.ledger.replay_bytes = 1 << 20;
+    run(async {
+        let runtime = AsyncRuntime::open(root.path(), config).await.unwrap();
+        let memory = runtime.user("alice").await.unwrap();
+        let keys = Rows::f32(&stream.keys, CHUNK, KEY_DIM);
+        let values = Rows::f32(&stream.values, CHUNK, VALUE_DIM);
+        let ticket = memory.observe_item(7_u64, keys, values).await.unwrap();
+        ticket.wait().await.unwrap();
+        assert!(memory.forget(8_u64).await.unwrap().is_none());
+        let forgotten = memory.forget(7_u64).await.unwrap().unwrap();
+        assert_eq!(forgotten.tokens, CHUNK as u64);
+        AsyncTicket::from(forgotten.ticket).wait().await.unwrap();
+        let rebuilt = memory.rebuild().await.unwrap();
+        assert_eq!(rebuilt.tokens_replayed, 0, "the item was all there was");
+        let query = Rows::f32(&stream.keys, 1, KEY_DIM);
+        let (recalled, _) = memory.recall(query).await.unwrap();
+        assert!(recalled.iter().all(|number| *number == 0.0));
+    });
+}
+
+#[test]
 fn the_executor_goes_on_while_something_waits() {
     let root = tempfile::tempdir().unwrap();
     let stream = Stream::new(200 * CHUNK, 3);

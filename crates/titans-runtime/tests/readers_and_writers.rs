@@ -154,3 +154,31 @@ fn a_user_who_streams_a_book_does_not_hold_up_the_others() {
     assert!(!long.is_durable(), "the short note waited for the book");
     long.wait().unwrap();
 }
+
+#[test]
+fn a_flush_of_everybody_does_not_wait_for_what_came_after_it() {
+    const ROUNDS: usize = 400;
+    let root = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(root.path(), config()).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(1, 11);
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..ROUNDS {
+            // Single rows that never make a chunk whole, at whatever moment of the flush.
+            std::thread::scope(|scope| {
+                let caller = scope.spawn(|| {
+                    for _ in 0..3 {
+                        let _ = stream.observe(&memory, 0..1).unwrap();
+                    }
+                });
+                runtime.flush().unwrap();
+                caller.join().unwrap();
+            });
+        }
+        done.send(memory.progress()).unwrap();
+    });
+    let progress = is_done.recv_timeout(std::time::Duration::from_secs(120));
+    let progress = progress.expect("a flush waits for rows that nobody hurries");
+    assert_eq!(progress.accepted, 3 * ROUNDS as u64);
+}

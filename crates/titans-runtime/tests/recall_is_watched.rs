@@ -64,6 +64,7 @@ fn config(on_drop: OnDrop, heard: &Arc<Heard>) -> RuntimeConfig {
     config.queue_tokens = PAIRS;
     config.recall_watch = Some(RecallWatch {
         on_drop,
+        look_every: 3 * CHUNK,
         ..RecallWatch::default()
     });
     config.alerts = Alerts::to(Arc::clone(heard) as _);
@@ -132,7 +133,8 @@ fn ten_points_are_taken_back_and_new_pairs_are_not() {
         let known = stored.recall(&memory);
 
         let eighth = PAIRS * 5 / 40;
-        let start = seed as usize * 37 % (PAIRS - eighth);
+        // The newest pairs first: the chunk that takes them away follows the one that wrote them.
+        let start = (PAIRS - eighth) - seed as usize * 37 % (PAIRS - eighth + 1);
         write_over(&memory, &stored, start..start + eighth);
         settle(&memory);
         heard.wait_for(1);

@@ -85,17 +85,15 @@ impl WithSimd for Product<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let tokens = self.keys.len() / self.key_dim;
         let pair = 2 * S::F32_LANES;
+        let groups = interleaved(self.keys, self.key_dim);
         let panels = self.panels.chunks_exact(self.key_dim * PANEL);
         for (panel_idx, panel) in panels.enumerate() {
-            for first in (0..tokens).step_by(TOKENS) {
-                let count = TOKENS.min(tokens - first);
-                // A short group computes its last token again.
-                let keys: [&[f32]; TOKENS] = std::array::from_fn(|token| {
-                    let token = first + token.min(count - 1);
-                    &self.keys[token * self.key_dim..][..self.key_dim]
-                });
+            let of_group = groups.chunks_exact(self.key_dim).enumerate();
+            for (group_idx, keys) in of_group {
+                let first = group_idx * TOKENS;
                 for offset in (0..PANEL).step_by(pair) {
-                    let sums = sums(simd, &keys, panel, offset, self.key_dim);
+                    let sums = sums(simd, keys, panel, offset);
+                    let count = TOKENS.min(tokens - first);
                     for (token, sums) in sums.iter().enumerate().take(count) {
                         let start = (first + token) * self.width + panel_idx * PANEL + offset;
                         let row = &mut self.activations[start..start + pair];
@@ -108,23 +106,37 @@ impl WithSimd for Product<'_> {
     }
 }
 
+/// Keys in groups: of each coordinate the numbers of a group's tokens side by side. A short
+/// group repeats its last token.
+fn interleaved(keys: &[f32], key_dim: usize) -> Vec<[f32; TOKENS]> {
+    let tokens = keys.len() / key_dim;
+    let mut groups = Vec::with_capacity(tokens.div_ceil(TOKENS) * key_dim);
+    for first in (0..tokens).step_by(TOKENS) {
+        for coordinate in 0..key_dim {
+            groups.push(std::array::from_fn(|token| {
+                keys[(first + token).min(tokens - 1) * key_dim + coordinate]
+            }));
+        }
+    }
+    groups
+}
+
 /// Two vectors of activations for each of a group of tokens.
 #[inline(always)]
 fn sums<S: Simd>(
     simd: S,
-    keys: &[&[f32]; TOKENS],
+    keys: &[[f32; TOKENS]],
     panel: &[f32],
     offset: usize,
-    key_dim: usize,
 ) -> [[S::f32s; 2]; TOKENS] {
     let mut sums = [[simd.splat_f32s(0.0); 2]; TOKENS];
-    for coordinate in 0..key_dim {
-        let start = coordinate * PANEL + offset;
-        let (weights, _) = S::as_simd_f32s(&panel[start..start + 2 * S::F32_LANES]);
+    for (keys, weights) in keys.iter().zip(panel.chunks_exact(PANEL)) {
+        let (weights, _) = S::as_simd_f32s(&weights[offset..offset + 2 * S::F32_LANES]);
+        let (first, second) = (weights[0], weights[1]);
         for (key, sums) in keys.iter().zip(&mut sums) {
-            let key = simd.splat_f32s(key[coordinate]);
-            sums[0] = simd.mul_add_f32s(key, weights[0], sums[0]);
-            sums[1] = simd.mul_add_f32s(key, weights[1], sums[1]);
+            let key = simd.splat_f32s(*key);
+            sums[0] = simd.mul_add_f32s(key, first, sums[0]);
+            sums[1] = simd.mul_add_f32s(key, second, sums[1]);
         }
     }
     sums

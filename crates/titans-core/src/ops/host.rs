@@ -6,14 +6,21 @@
 //! than the CPU the weights come to the host and go back once per call.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use titans_cpu::vectorised;
 
 use super::top_k::top_k_from_guess;
-use super::{ActiveChannels, DenseOps, Expansion, MemoryOps, WriteRule, Written, relative};
+use super::{
+    ActiveChannels, DenseOps, Expansion, HostTensor, MemoryOps, WriteRule, Written, relative,
+};
 
 /// Tokens whose activations exist at once in one thread: at 8192 channels 0.8 MB, which
 /// stays in the second-level cache until the largest are selected.
 const BLOCK: usize = 24;
+
+/// Columns of a prediction that are summed together, in four of the widest vectors.
+const COLUMNS: usize = 64;
 
 /// The k-th largest of many random activations hardly varies for keys of one length: a
 /// threshold this much lower is passed by half as many again. A wrong guess costs time only.
@@ -56,6 +63,29 @@ impl MemoryOps for HostOps {
     fn read(&self, weights: &Tensor<2>, active: &ActiveChannels) -> Tensor<2> {
         let [_, value_dim] = weights.dims();
         let [tokens, per_token] = active.features.dims();
+        if let Some(rows) = HostTensor::try_new(weights.clone())
+            && let Some(features) = HostTensor::try_new(active.features.clone())
+        {
+            let indices = host_channels(&active.indices);
+            let mut answers = vec![0.0; tokens * value_dim];
+            let predict = |((indices, features), answers): ((&[i32], &[f32]), &mut [f32])| {
+                predict_all(rows.numbers(), indices, features, per_token, answers);
+            };
+            if tokens <= BLOCK {
+                predict(((&indices, features.numbers()), &mut answers));
+            } else {
+                let of_each = per_token * BLOCK;
+                (indices
+                    .par_chunks(of_each)
+                    .zip(features.numbers().par_chunks(of_each)))
+                .zip(answers.par_chunks_mut(value_dim * BLOCK))
+                .for_each(predict);
+            }
+            return Tensor::from_data(
+                TensorData::new(answers, [tokens, value_dim]),
+                &weights.device(),
+            );
+        }
         // Gathered on the device: a query needs k rows, not a copy of the memory.
         let rows = weights
             .clone()
@@ -90,7 +120,7 @@ impl MemoryOps for HostOps {
             let span = token * per_token..(token + 1) * per_token;
             let (indices, features) = (&indices[span.clone()], &features[span]);
 
-            predict(&rows, indices, features, &mut error);
+            predict_all(&rows, indices, features, per_token, &mut error);
             for (error, value) in error.iter_mut().zip(value) {
                 *error = value - *error;
             }
@@ -114,10 +144,12 @@ impl MemoryOps for HostOps {
                     let channel = channel as usize;
                     touched[channel] = true;
                     let gain = step * feature;
-                    let row = &mut rows[channel * value_dim..][..value_dim];
-                    for (weight, error) in row.iter_mut().zip(&error) {
-                        *weight = kept * *weight + gain * error;
-                    }
+                    vectorised(Store {
+                        row: &mut rows[channel * value_dim..][..value_dim],
+                        error: &error,
+                        kept,
+                        gain,
+                    });
                 }
             }
         }
@@ -173,13 +205,83 @@ fn activate_block(
     (indices, features)
 }
 
-/// `prediction = sum over active channels of feature * row`.
-fn predict(rows: &[f32], indices: &[i32], features: &[f32], prediction: &mut [f32]) {
-    prediction.fill(0.0);
-    for (&channel, &feature) in indices.iter().zip(features) {
-        let row = &rows[channel as usize * prediction.len()..][..prediction.len()];
-        for (sum, weight) in prediction.iter_mut().zip(row) {
-            *sum += feature * weight;
+/// `prediction = sum over active channels of feature * row`, for some tokens.
+fn predict_all(
+    rows: &[f32],
+    indices: &[i32],
+    features: &[f32],
+    per_token: usize,
+    predictions: &mut [f32],
+) {
+    vectorised(Predict {
+        rows,
+        indices,
+        features,
+        per_token,
+        predictions,
+    });
+}
+
+struct Predict<'a> {
+    rows: &'a [f32],
+    indices: &'a [i32],
+    features: &'a [f32],
+    per_token: usize,
+    predictions: &'a mut [f32],
+}
+
+impl WithSimd for Predict<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let tokens = self.features.len() / self.per_token;
+        let value_dim = self.predictions.len() / tokens;
+        let predictions = self.predictions.chunks_exact_mut(value_dim);
+        let features = self.features.chunks_exact(self.per_token);
+        let active = self.indices.chunks_exact(self.per_token).zip(features);
+        for (prediction, (indices, features)) in predictions.zip(active) {
+            let (blocks, rest) = prediction.as_chunks_mut::<COLUMNS>();
+            let rest_at = blocks.len() * COLUMNS;
+            for (block_idx, block) in blocks.iter_mut().enumerate() {
+                let at = block_idx * COLUMNS;
+                // A copy, so that the sums stay in registers from row to row.
+                let mut sums = [0.0_f32; COLUMNS];
+                for (&channel, &feature) in indices.iter().zip(features) {
+                    let row = &self.rows[channel as usize * value_dim + at..];
+                    let (rows, _) = row.as_chunks::<COLUMNS>();
+                    for (sum, weight) in sums.iter_mut().zip(&rows[0]) {
+                        *sum += feature * weight;
+                    }
+                }
+                *block = sums;
+            }
+            rest.fill(0.0);
+            for (&channel, &feature) in indices.iter().zip(features) {
+                let row = &self.rows[channel as usize * value_dim + rest_at..];
+                for (sum, weight) in rest.iter_mut().zip(row) {
+                    *sum += feature * weight;
+                }
+            }
+        }
+    }
+}
+
+/// `row = kept row + gain error`: what a write does to one row.
+struct Store<'a> {
+    row: &'a mut [f32],
+    error: &'a [f32],
+    kept: f32,
+    gain: f32,
+}
+
+impl WithSimd for Store<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for (weight, error) in self.row.iter_mut().zip(self.error) {
+            *weight = self.kept * *weight + self.gain * error;
         }
     }
 }

@@ -76,19 +76,38 @@ impl WithSimd for Collect<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // A NaN passes: it must not make the row come up short.
+        let zero = simd.splat_f32s(0.0);
         let threshold = simd.splat_f32s(self.threshold);
         let passes = |value: f32| value >= self.threshold || value.is_nan();
         let (vectors, rest) = S::as_simd_f32s(self.values);
-        for (group_idx, &vector) in vectors.iter().enumerate() {
-            let fails = simd.less_than_f32s(vector, threshold);
-            if simd.first_true_m32s(simd.not_m32s(fails)) == S::F32_LANES {
+        let fails = |vector: S::f32s| simd.less_than_f32s(vector, threshold);
+        let any_passes =
+            |fails: S::m32s| simd.first_true_m32s(simd.not_m32s(fails)) != S::F32_LANES;
+        // Nearly every group holds nothing: four are dismissed at once.
+        for (four_idx, four) in vectors.chunks(4).enumerate() {
+            let all_fail = four
+                .iter()
+                .fold(simd.equal_f32s(zero, zero), |all, &vector| {
+                    simd.and_m32s(all, fails(vector))
+                });
+            if !any_passes(all_fail) {
                 continue;
             }
-            let start = group_idx * S::F32_LANES;
-            let group = &self.values[start..start + S::F32_LANES];
-            for (offset, &value) in group.iter().enumerate() {
-                if passes(value) {
-                    self.selected.push(((start + offset) as u32, value));
+            for (group_idx, &vector) in four.iter().enumerate() {
+                if !any_passes(fails(vector)) {
+                    continue;
+                }
+                let start = (4 * four_idx + group_idx) * S::F32_LANES;
+                let group = &self.values[start..start + S::F32_LANES];
+                // Bits first: a branch for each entry would be guessed wrong too often.
+                let mut bits = 0_u32;
+                for (offset, &value) in group.iter().enumerate() {
+                    bits |= u32::from(passes(value)) << offset;
+                }
+                while bits != 0 {
+                    let offset = bits.trailing_zeros() as usize;
+                    self.selected.push(((start + offset) as u32, group[offset]));
+                    bits &= bits - 1;
                 }
             }
         }

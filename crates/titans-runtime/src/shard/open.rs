@@ -53,7 +53,7 @@ impl Shard {
             ShardFiles::open(store, &config.ledger, widths, tokens, snapshot.history)?;
         let watch = config.recall_watch.map(|watch| {
             let seed = id.0.first_chunk().map_or(1, |id| u64::from_le_bytes(*id));
-            let mut watch = Watch::new(watch, widths, config.chunk_tokens, seed);
+            let mut watch = Watch::new(watch, widths, seed);
             watch.restore(&probes, tokens);
             watch
         });

@@ -28,6 +28,9 @@ pub struct RecallWatch {
     /// Pairs that each memory keeps aside; 400 make a drop believed at once, fewer take two
     /// in a row. Default 512: 256 KiB at the default widths.
     pub probes: usize,
+    /// Tokens between two looks, at least: a look reads every probe, whatever was learned since
+    /// the last one. Default 2048, so that each chunk of the default length is looked at.
+    pub look_every: usize,
     /// The drop that counts, as a fraction of the probes. Default 0.05: five points.
     pub max_drop: f32,
     /// What a drop does. Default: an alert.
@@ -42,7 +45,7 @@ pub enum OnDrop {
     /// forgets old pairs for new ones and is right to.
     Alert,
     /// An alert, and the memory goes back to the last known good one: the chunk is dropped
-    /// and so is what waits behind it. The second time within ten chunks the memory becomes
+    /// and so is what waits behind it. The second time within ten looks the memory becomes
     /// read-only instead, until [`roll_back`](crate::UserMemory::roll_back). For memories
     /// whose gate keeps what is written below what they can hold.
     RollBack,
@@ -52,6 +55,7 @@ impl Default for RecallWatch {
     fn default() -> Self {
         Self {
             probes: 512,
+            look_every: 2048,
             max_drop: 0.05,
             on_drop: OnDrop::Alert,
         }
@@ -147,19 +151,13 @@ pub(crate) struct Watch {
     is_dropping: bool,
     /// Tokens that were learned since the last look.
     unseen: usize,
-    /// Looks are at least this many tokens apart.
-    pause: usize,
-    chunks: u64,
+    looks: u64,
+    has_learned: bool,
     last_rollback: Option<u64>,
 }
 
 impl Watch {
-    pub(crate) fn new(
-        config: RecallWatch,
-        widths: (usize, usize),
-        chunk_tokens: usize,
-        seed: u64,
-    ) -> Self {
+    pub(crate) fn new(config: RecallWatch, widths: (usize, usize), seed: u64) -> Self {
         Self {
             config,
             widths,
@@ -169,10 +167,8 @@ impl Watch {
             good: None,
             is_dropping: false,
             unseen: 0,
-            // A look reads as often as there are probes, so that it costs no more than
-            // learning as many tokens, however small the pieces that are flushed.
-            pause: config.probes.min(chunk_tokens),
-            chunks: 0,
+            looks: 0,
+            has_learned: false,
             last_rollback: None,
         }
     }
@@ -184,14 +180,15 @@ impl Watch {
         candidate: &Candidate<'_>,
         ask: &dyn Ask,
     ) -> (Outcome, Option<Watched>) {
-        self.chunks += 1;
+        self.has_learned = true;
         self.unseen += candidate.surprise.len();
-        if self.unseen < self.pause {
+        if self.unseen < self.config.look_every {
             self.hold(candidate.current);
             self.take_probes(candidate, ask);
             return (Outcome::Publish, None);
         }
         self.unseen = 0;
+        self.looks += 1;
         self.ask_before(candidate, ask);
         let hits = self.ask_probes(candidate.state, ask);
         let comparison = self.compare(&hits);
@@ -208,7 +205,7 @@ impl Watch {
                 Outcome::Publish
             }
             Verdict::GoBack if self.config.on_drop == OnDrop::Alert => {
-                // One alert for one fall, however many chunks it takes.
+                // One alert for one fall, however many looks it takes.
                 let was_dropping = std::mem::replace(&mut self.is_dropping, true);
                 self.keep(&hits);
                 match was_dropping {
@@ -219,8 +216,8 @@ impl Watch {
             Verdict::GoBack => {
                 let good = self.good.take();
                 let good = good.unwrap_or_else(|| Arc::clone(candidate.current));
-                let is_loop = is_loop(self.last_rollback, self.chunks);
-                self.last_rollback = Some(self.chunks);
+                let is_loop = is_loop(self.last_rollback, self.looks);
+                self.last_rollback = Some(self.looks);
                 self.forget_behind(good.state.tokens_seen);
                 match is_loop {
                     true => Outcome::Freeze(drop, good),
@@ -241,7 +238,7 @@ impl Watch {
 
     /// Whether anything was learned under it.
     pub(crate) fn has_looked(&self) -> bool {
-        self.chunks > 0
+        self.has_learned
     }
 
     /// Drops what it knows of tokens from `position` on, after a rollback.
@@ -345,17 +342,21 @@ impl Watch {
         }
         let tokens: Vec<usize> = chosen.iter().map(|chosen| chosen.token).collect();
         let (keys, values) = ask.rows(&tokens);
+        // What a memory makes of a pair as it learns it is the first that is known of it: the
+        // next chunk may be the one that takes it away.
+        let recalled = ask.recall(candidate.state, keys.clone());
         let start = candidate.state.tokens_seen - candidate.surprise.len() as u64;
         let (key_dim, value_dim) = self.widths;
         let rows = keys
             .chunks_exact(key_dim)
-            .zip(values.chunks_exact(value_dim));
-        for (chosen, (key, value)) in chosen.into_iter().zip(rows) {
+            .zip(values.chunks_exact(value_dim))
+            .zip(recalled.chunks_exact(value_dim));
+        for (chosen, ((key, value), recalled)) in chosen.into_iter().zip(rows) {
             let probe = Probe {
                 key: key.to_vec(),
                 value: value.to_vec(),
                 position: start + chosen.token as u64,
-                good: None,
+                good: Some(relative_error(recalled, value) <= HIT),
             };
             self.probes.put(chosen, probe);
         }

@@ -19,7 +19,8 @@ pub(crate) struct Probe {
     pub(crate) value: Vec<f32>,
     /// Where its token stands in the stream.
     pub(crate) position: u64,
-    /// Whether the last known good memory recalled it; `None` for one that it has not seen.
+    /// Whether the last known good memory recalled it, or, where that is older than the pair,
+    /// the one that learned it. `None` if that is not known.
     pub(crate) good: Option<bool>,
 }
 

@@ -51,13 +51,13 @@ impl Comparison {
     }
 }
 
-/// Rollbacks within this many chunks are a loop.
-const LOOP_CHUNKS: u64 = 10;
+/// Rollbacks within this many looks are a loop.
+const LOOP_LOOKS: u64 = 10;
 
-/// Whether a rollback at chunk `now` is the second within ten chunks: the stream, not an
+/// Whether a rollback at look `now` is the second within ten looks: the stream, not an
 /// accident, takes recall away, and going back again would go on for ever.
 pub(crate) fn is_loop(last_rollback: Option<u64>, now: u64) -> bool {
-    last_rollback.is_some_and(|last| now.saturating_sub(last) < LOOP_CHUNKS)
+    last_rollback.is_some_and(|last| now.saturating_sub(last) < LOOP_LOOKS)
 }
 
 #[cfg(test)]

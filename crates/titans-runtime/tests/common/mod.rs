@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use titans_core::{MemoryArchitecture, Preset, SparseChannelMlp};
-use titans_runtime::{Rows, Runtime, RuntimeConfig, RuntimeError, Ticket, UserMemory};
+use titans_runtime::{RecallWatch, Rows, Runtime, RuntimeConfig, RuntimeError, Ticket, UserMemory};
 use titans_store::{Limits, MemoryImage, read_newest};
 
 pub(crate) const KEY_DIM: usize = 16;
@@ -21,6 +21,10 @@ pub(crate) fn config() -> RuntimeConfig {
     });
     config.chunk_tokens = CHUNK;
     config.queue_tokens = 4 * CHUNK;
+    config.recall_watch = Some(RecallWatch {
+        look_every: CHUNK,
+        ..RecallWatch::default()
+    });
     config
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn heatmap(title: &str, cells: &[Cell]) -> String {
                 svg,
                 "<text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                 below + 18,
-                crate::args::tokens_text(*length)
+                crate::lengths::tokens_text(*length)
             );
         }
         for cell in cells.iter().filter(|cell| cell.haystack == *haystack) {

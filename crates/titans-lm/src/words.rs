@@ -1,6 +1,7 @@
 //! Word lists for keys and for the generated haystack.
 
-pub(crate) const ADJECTIVES: [&str; 64] = [
+/// Adjectives of keys.
+pub const ADJECTIVES: [&str; 64] = [
     "amber",
     "ancient",
     "bitter",
@@ -67,7 +68,8 @@ pub(crate) const ADJECTIVES: [&str; 64] = [
     "wild",
 ];
 
-pub(crate) const NOUNS: [&str; 64] = [
+/// Nouns of keys.
+pub const NOUNS: [&str; 64] = [
     "anchor", "apple", "arrow", "attic", "badger", "basin", "beacon", "bell", "bridge", "brook",
     "candle", "canyon", "castle", "cedar", "chapel", "cliff", "cloud", "comet", "compass", "coral",
     "crane", "desert", "drum", "ember", "falcon", "feather", "ferry", "forest", "fountain",
@@ -77,7 +79,8 @@ pub(crate) const NOUNS: [&str; 64] = [
     "tower", "valley", "violin", "walnut", "willow", "window", "wren",
 ];
 
-pub(crate) const VERBS: [&str; 48] = [
+/// Verbs of generated text.
+pub const VERBS: [&str; 48] = [
     "admires",
     "answers",
     "avoids",
@@ -128,13 +131,15 @@ pub(crate) const VERBS: [&str; 48] = [
     "watches",
 ];
 
-pub(crate) const ADVERBS: [&str; 24] = [
+/// Adverbs of generated text.
+pub const ADVERBS: [&str; 24] = [
     "again", "alone", "already", "always", "badly", "barely", "closely", "daily", "gladly",
     "hourly", "kindly", "loudly", "nightly", "often", "openly", "proudly", "quickly", "rarely",
     "shyly", "slowly", "softly", "twice", "warmly", "weekly",
 ];
 
-pub(crate) const PREPOSITIONS: [&str; 12] = [
+/// Prepositions of generated text.
+pub const PREPOSITIONS: [&str; 12] = [
     "above", "across", "after", "behind", "below", "beneath", "beside", "beyond", "near",
     "outside", "under", "without",
 ];
