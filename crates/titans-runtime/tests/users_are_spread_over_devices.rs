@@ -49,6 +49,7 @@ fn recall(root: &Path, config: RuntimeConfig, learn: bool) -> Vec<Vec<f32>> {
         .collect()
 }
 
+#[cfg(feature = "wgpu")]
 fn largest_difference(left: &[Vec<f32>], right: &[Vec<f32>]) -> f32 {
     assert_eq!(left.len(), right.len());
     let pairs = left.iter().flatten().zip(right.iter().flatten());
