@@ -27,7 +27,7 @@ fn embed(text: &str) -> Vec<f32> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::temp_dir().join(format!("notes-{}", std::process::id()));
-    let config = RuntimeConfig {
+    let mut config = RuntimeConfig {
         // Tokens are kept as they came, so that forgetting can be exact.
         ledger: LedgerConfig {
             replay_bytes: 64 << 20,
@@ -35,6 +35,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         ..RuntimeConfig::default()
     };
+    // `--device cuda` and the like; without it the CPU.
+    if let Some(device) = std::env::args().skip_while(|arg| arg != "--device").nth(1) {
+        config.device = device.parse()?;
+    }
     let runtime = Runtime::open(&dir, config)?;
     let memory = runtime.user("ada")?;
     for (id, note) in (0_u64..).zip(NOTES) {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use titanmem::{BackupConfig, Rows, Runtime, RuntimeConfig, RuntimeError};
+use titanmem::{BackupConfig, Device, Rows, Runtime, RuntimeConfig, RuntimeError};
 
 /// Upper bounds of a histogram's buckets in seconds, from a pointer swap to a slow disk.
 const BUCKETS: [f64; 13] = [
@@ -31,6 +31,9 @@ struct Args {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:9464")]
     listen: String,
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Users that learn, each on a thread.
     #[arg(long, default_value_t = 4)]
     users: usize,
@@ -52,6 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let dir = std::env::temp_dir().join(format!("titanmem-prometheus-{}", std::process::id()));
     let mut config = RuntimeConfig::default();
+    config.device = args.device;
     config.chunk_tokens = TOKENS;
     // Room for all but one, so that memories come and go.
     config.resident_bytes = config.bytes_per_user() * args.users.saturating_sub(1).max(1);

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-pub use titans_core::{ComputeDevice as Device, ConfigError, MemoryConfig, MirasConfig, Preset};
+pub use titans_core::{
+    ComputeDevice as Device, ConfigError, MemoryConfig, MirasConfig, Preset, Products,
+};
 #[cfg(feature = "tokio")]
 pub use titans_runtime::tokio;
 pub use titans_runtime::{

@@ -5,9 +5,26 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
-/// Prints the ceilings and returns the bytes per second of a copy, read and written.
-pub(crate) fn print(device: &Device, quick: bool) -> Result<f64, Box<dyn Error>> {
+/// What the device can do at best.
+pub(crate) struct Ceilings {
+    /// Bytes per second of a copy, read and written.
+    pub(crate) copy: f64,
+    /// Operations per second of a large product, for each type of operands that the device has.
+    products: Vec<(DType, f64)>,
+}
+
+impl Ceilings {
+    /// Operations per second of a large product of operands of this type, if the device has it.
+    pub(crate) fn product(&self, dtype: DType) -> Option<f64> {
+        let found = self.products.iter().find(|(of, _)| *of == dtype);
+        found.map(|(_, rate)| *rate)
+    }
+}
+
+/// Measures the ceilings and prints them.
+pub(crate) fn print(device: &Device, quick: bool) -> Result<Ceilings, Box<dyn Error>> {
     let side = if quick { 256 } else { 4096 };
+    let mut products = Vec::new();
     for dtype in [DType::F32, DType::BF16] {
         if !device.supports_dtype(dtype) {
             println!("{dtype:?} product: not on this device");
@@ -20,11 +37,9 @@ pub(crate) fn print(device: &Device, quick: bool) -> Result<f64, Box<dyn Error>>
             let _product = matrix.clone().matmul(matrix.clone());
             Ok(())
         })?;
-        let operations = 2.0 * (side as f64).powi(3);
-        println!(
-            "{dtype:?} product of {side}^3: {:.2} TFLOP/s",
-            operations / seconds / 1e12
-        );
+        let rate = 2.0 * (side as f64).powi(3) / seconds;
+        println!("{dtype:?} product of {side}^3: {:.3} TFLOP/s", rate / 1e12);
+        products.push((dtype, rate));
     }
     let numbers = if quick { 1 << 20 } else { 1 << 28 };
     let tensor: Tensor<1> = Tensor::ones([numbers], device);
@@ -32,9 +47,9 @@ pub(crate) fn print(device: &Device, quick: bool) -> Result<f64, Box<dyn Error>>
         let _copy = tensor.clone().mul_scalar(1.5);
         Ok(())
     })?;
-    let bytes_per_second = 2.0 * (numbers * size_of::<f32>()) as f64 / seconds;
-    println!("copy, read and written: {:.1} GB/s", bytes_per_second / 1e9);
-    Ok(bytes_per_second)
+    let copy = 2.0 * (numbers * size_of::<f32>()) as f64 / seconds;
+    println!("copy, read and written: {:.1} GB/s", copy / 1e9);
+    Ok(Ceilings { copy, products })
 }
 
 /// The least of a few runs, after one that compiles and warms up.

@@ -1,4 +1,5 @@
-//! Tokens per second of a sparse memory on a device, beside what the device can do.
+//! Tokens per second of a sparse and of a dense memory on a device, beside what the device can
+//! do.
 //!
 //! ```text
 //! cargo run --release --features cuda --example bench_device
@@ -8,10 +9,15 @@
 //! First the ceilings: products of matrices and copies on this device, measured here. Then a
 //! row for each number of memories, width and chunk: one batched write of a chunk of each
 //! memory and one read of as many queries, by the operations of this library and by plain
-//! tensor operations. *floor* is the time that the copies' bandwidth allows for the bytes that
-//! no implementation can avoid: the active rows read, written, and read again.
+//! tensor operations.
+//!
+//! Of the sparse memory, *floor/time* is the time that the copies' bandwidth allows for the
+//! bytes that no implementation can avoid, the active rows read, written, and read again, over
+//! the time that was taken. Of the dense one, *of peak* is what its matrix products need at the
+//! rate of the product above in the same type, over the time that everything took.
 
 mod ceilings;
+mod dense;
 mod measure;
 
 use std::error::Error;
@@ -22,7 +28,7 @@ use titanmem::Device;
 
 /// Options of the measurement.
 #[derive(Parser)]
-#[command(about = "Tokens per second of a sparse memory on a device")]
+#[command(about = "Tokens per second of a sparse and of a dense memory on a device")]
 struct Options {
     /// Where to compute: auto, cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "auto")]
@@ -51,11 +57,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = chosen.open()?;
     println!("device {chosen}, titanmem {}", env!("CARGO_PKG_VERSION"));
 
-    let copy_bytes_per_second = ceilings::print(&device, options.quick)?;
-    measure::print(
-        &device,
-        copy_bytes_per_second,
-        options.quick,
-        options.most_gib,
-    )
+    let ceilings = ceilings::print(&device, options.quick)?;
+    measure::print(&device, ceilings.copy, options.quick, options.most_gib)?;
+    dense::print(&device, &ceilings, options.quick, options.most_gib)
 }

@@ -1,4 +1,4 @@
-//! Write and read of many memories, and the publication of one.
+//! Write and read of many sparse memories, and the publication of one.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::ceilings::best_seconds;
 /// they take milliseconds each.
 const MOST_PLAIN_TOKENS: usize = 64;
 
-struct Size {
-    memories: usize,
-    width: usize,
-    chunk: usize,
+pub(crate) struct Size {
+    pub(crate) memories: usize,
+    pub(crate) width: usize,
+    pub(crate) chunk: usize,
 }
 
 pub(crate) fn print(
@@ -27,7 +27,10 @@ pub(crate) fn print(
     quick: bool,
     most_gib: f64,
 ) -> Result<(), Box<dyn Error>> {
-    println!();
+    println!(
+        "\nsparse: {} channels, 64 of them active",
+        if quick { 512 } else { 8192 }
+    );
     println!("memories width chunk operations         tokens/s   floor/time publish ms");
     for size in sizes(quick) {
         let config = config(&size, quick);
@@ -66,7 +69,7 @@ pub(crate) fn print(
     Ok(())
 }
 
-fn sizes(quick: bool) -> Vec<Size> {
+pub(crate) fn sizes(quick: bool) -> Vec<Size> {
     let size = |memories, width, chunk| Size {
         memories,
         width,
@@ -93,7 +96,7 @@ fn config(size: &Size, quick: bool) -> MemoryConfig {
     if quick {
         config.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
             channels: 512,
-            active_channels: 16,
+            active_channels: 64,
         });
     }
     config
@@ -113,7 +116,7 @@ fn contenders(device: &Device) -> Vec<(&'static str, Arc<dyn MemoryOps>)> {
     let mut all: Vec<(&'static str, Arc<dyn MemoryOps>)> = Vec::new();
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
     if titans_kernels::runs_on(device) {
-        all.push(("kernels", Arc::new(titans_kernels::CubeOps)));
+        all.push(("kernels", Arc::new(titans_kernels::CubeOps::default())));
     }
     #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
     let _ = device;
@@ -123,7 +126,7 @@ fn contenders(device: &Device) -> Vec<(&'static str, Arc<dyn MemoryOps>)> {
 }
 
 /// Seconds to write a chunk to each memory and to answer as many queries.
-fn write_and_read(
+pub(crate) fn write_and_read(
     memory: &NeuralMemory,
     states: &mut [MemoryState],
     size: &Size,

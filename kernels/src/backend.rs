@@ -19,7 +19,7 @@ use crate::report;
 use crate::write::{WriteScalarsLaunch, write_in_order};
 
 /// Units of a cube that works on one token's channels: what every WebGPU device has.
-const UNITS: usize = 256;
+pub(crate) const UNITS: usize = 256;
 /// Tokens that share one load of the expansion.
 const TOKENS_PER_UNIT: usize = 8;
 /// Value columns of one unit, in registers.
@@ -235,12 +235,12 @@ impl SparseKernels for CubeBackend {
     }
 }
 
-fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
+pub(crate) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
     tensor.meta.shape().dims()
 }
 
 /// Memory that a kernel fills; what was in it before is anything.
-fn output_beside<const D: usize>(
+pub(crate) fn output_beside<const D: usize>(
     tensor: &CubeTensor,
     shape: [usize; D],
     dtype: DType,

@@ -1,8 +1,11 @@
 //! GPU kernels for the operations of `titans-core`, one source for CUDA and wgpu.
 //!
-//! `CubeOps` implements [`titans_core::MemoryOps`]: selection of the active channels, read
-//! and the ordered write of a chunk, each one or two launches for many memories at once.
-//! [`titans_core::TensorOps`] is the reference; a test holds every kernel against it.
+//! `CubeOps` implements [`titans_core::MemoryOps`]: of sparse memories the selection of the
+//! active channels, the read and the ordered write of a chunk, each one or two launches for
+//! many memories at once; of dense ones the update, as matrix products and few launches between
+//! them ([`titans_core::DenseOps`]); and the largest coordinates of a gradient.
+//! [`titans_core::TensorOps`] and the core's tensor operations are the reference; a test holds
+//! every kernel against them.
 //!
 //! Without the feature `cuda` or `wgpu` the crate is empty.
 #![forbid(unsafe_code)]
@@ -12,7 +15,13 @@ mod activate;
 #[cfg(feature = "cube")]
 mod backend;
 #[cfg(feature = "cube")]
+mod dense;
+#[cfg(feature = "cube")]
+mod largest;
+#[cfg(feature = "cube")]
 mod ops;
+#[cfg(feature = "cube")]
+mod product;
 #[cfg(feature = "cube")]
 mod read;
 #[cfg(feature = "cube")]

@@ -3,11 +3,12 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use titans_core::{
-    ActiveChannels, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, RetentionGate,
-    TensorOps, WriteRule, Written,
+    ActiveChannels, DenseOps, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products,
+    RetentionGate, TensorOps, WriteRule, Written,
 };
 
 use crate::backend::{MOST_CUBES, MOST_VALUE_DIM, SparseKernels, WriteParameters};
+use crate::largest::LargestKernels;
 use crate::report::{self, Report};
 
 /// Numbers of the weights that are stacked for one launch: 1 GiB, which a buffer of every
@@ -23,9 +24,42 @@ const MOST_STACKED: usize = 1 << 28;
 /// A write in place needs weights that are nobody else's; of a memory of which somebody
 /// holds a snapshot it makes a copy, on the device.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CubeOps;
+pub struct CubeOps {
+    /// In which type the matrix products of dense memories are made.
+    pub products: Products,
+}
 
 impl MemoryOps for CubeOps {
+    /// One launch, a cube for each memory; the tensors of a memory are copied together before
+    /// and apart after it.
+    fn keep_largest(&self, gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
+        let first = &gradient[0];
+        let mut types = gradient.iter().map(|tensor| tensor.dtype());
+        let other = types.find(|dtype| *dtype != DType::F32);
+        if let Some(ops) = instead(first, other.unwrap_or(DType::F32)) {
+            return ops.keep_largest(gradient, count);
+        }
+        let shapes: Vec<[usize; 3]> = gradient.iter().map(Tensor::dims).collect();
+        let flat = gradient.into_iter().zip(&shapes);
+        let flat = flat
+            .map(|(tensor, [memories, rows, columns])| tensor.reshape([*memories, rows * columns]));
+        let flat = Tensor::cat(flat.collect(), 1);
+        let kept = <Dispatch as LargestKernels>::keep_largest_numbers(flat.into_dispatch(), count);
+        let kept: Tensor<2> = Tensor::from_dispatch(kept);
+        let mut start = 0;
+        (shapes.into_iter())
+            .map(|[memories, rows, columns]| {
+                let part = kept.clone().narrow(1, start, rows * columns);
+                start += rows * columns;
+                part.reshape([memories, rows, columns])
+            })
+            .collect()
+    }
+
+    fn dense(&self, device: &Device) -> Option<&dyn DenseOps> {
+        runs_on(device).then_some(self as &dyn DenseOps)
+    }
+
     fn activate(&self, keys: Tensor<2>, expansion: &Expansion, active: usize) -> ActiveChannels {
         let [tokens, _] = keys.dims();
         if let Some(ops) = instead(&keys, expansion.tensor().dtype()) {
@@ -51,7 +85,7 @@ impl MemoryOps for CubeOps {
             return ops.read(weights, active);
         }
         if tokens == 0 || per_token == 0 {
-            return HostOps.read(weights, active);
+            return MemoryOps::read(&HostOps, weights, active);
         }
         let prediction = <Dispatch as SparseKernels>::read_channels(
             weights.clone().unsqueeze_dim::<3>(0).into_dispatch(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use titans_core::{ComputeDevice, ConfigError, MemoryConfig, Preset};
+use titans_core::{ComputeDevice, ConfigError, MemoryConfig, Preset, Products};
 use titans_store::StoreConfig;
 
 use crate::alert::Alerts;
@@ -18,6 +18,13 @@ pub struct RuntimeConfig {
     pub memory: MemoryConfig,
     /// Where learning computes. Default: the CPU.
     pub device: ComputeDevice,
+    /// Further devices. Users are spread over all of them by the hash of their id, each on one
+    /// for as long as the runtime is open; files know no device. A thread that learns serves
+    /// one device at a time, so there should be as many [`learners`](Self::learners). Default:
+    /// none.
+    pub more_devices: Vec<ComputeDevice>,
+    /// In which type GPUs make the matrix products of dense memories. Default: f32.
+    pub products: Products,
     /// Tokens between two published snapshots. Default 4096, the article's chunk, which is
     /// a multiple of common KV-cache blocks.
     pub chunk_tokens: usize,
@@ -88,6 +95,8 @@ impl Default for RuntimeConfig {
         Self {
             memory: Preset::default().config(),
             device: ComputeDevice::default(),
+            more_devices: Vec::new(),
+            products: Products::default(),
             chunk_tokens: 4096,
             queue_tokens: 4 * 4096,
             when_full: WhenFull::Block,

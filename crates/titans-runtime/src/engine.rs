@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use burn::tensor::Device;
-use titans_core::{ComputeDevice, HostOps, MemoryOps, NeuralMemory};
+use titans_core::ComputeDevice;
 use titans_store::{ForgetReceipt, MemoryStore, Saved, ShardId, Stamp, StoreError, encode};
 
 use crate::alert::AlertKind;
 use crate::backup::Backups;
 use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
 use crate::config::RuntimeConfig;
+use crate::devices::Memories;
 use crate::error::RuntimeError;
 use crate::metric::describe_metrics;
 use crate::replay::BaseOf;
@@ -45,7 +45,7 @@ pub(crate) struct Engine {
     pub(crate) bounds: Bounds,
     /// Users whose chunks are learned at once, at most.
     pub(crate) learn_batch: usize,
-    pub(crate) memory: NeuralMemory,
+    pub(crate) memories: Memories,
     pub(crate) identity: MemoryIdentity,
     /// Gone once the runtime is closed, so that the folder is free although handles live on.
     root: Mutex<Option<Root>>,
@@ -69,10 +69,13 @@ impl Engine {
     ) -> Result<Self, RuntimeError> {
         let config = RuntimeConfig {
             device: config.device.resolve(),
+            more_devices: (config.more_devices.iter())
+                .map(|device| device.resolve())
+                .collect(),
             ..config
         };
-        let device = config.device.open()?;
-        let memory = NeuralMemory::with_ops(config.memory, &device, operations(&device))?;
+        let memories = Memories::open(&config)?;
+        let memory = memories.any();
         describe_metrics();
         let meters = Arc::new(Meters::new());
         Ok(Self {
@@ -87,11 +90,11 @@ impl Engine {
                 ComputeDevice::Cpu => 1,
                 _ => LEARN_BATCH,
             }),
-            identity: MemoryIdentity::new(&memory),
+            identity: MemoryIdentity::new(memory),
             shards: ShardTable::new(config.resident_users(), Arc::clone(&meters)),
             sizes: Sizes::of(&config),
             config,
-            memory,
+            memories,
             root: Mutex::new(Some(root)),
             key,
             learners: WorkQueue::default(),
@@ -173,7 +176,7 @@ impl Engine {
         let _no_backup = self.backups.pause();
         self.shards.take_out(id, |resident| {
             if let Some(shard) = resident {
-                shard.empty(empty_snapshot(&self.memory, id));
+                shard.empty(empty_snapshot(self.memories.of(id), id));
             }
             let dir = shard_dir(&root, id);
             if !dir.exists() {
@@ -271,7 +274,7 @@ impl Engine {
         let base = |of| match of {
             BaseOf::AllGiven => encode(&image, &NO_STAMP),
             BaseOf::Nothing => {
-                let initial = self.memory.initial_state();
+                let initial = self.memories.of(snapshot.shard).initial_state();
                 encode(&self.identity.image_of(&initial, snapshot), &NO_STAMP)
             }
         };
@@ -315,17 +318,6 @@ impl Engine {
             .alerts
             .raise(shard.id, AlertKind::Failed, reason);
     }
-}
-
-/// The operations that are fastest on a device.
-fn operations(device: &Device) -> Arc<dyn MemoryOps> {
-    #[cfg(any(feature = "cuda", feature = "wgpu"))]
-    if titans_kernels::runs_on(device) {
-        return Arc::new(titans_kernels::CubeOps);
-    }
-    #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
-    let _ = device;
-    Arc::new(HostOps)
 }
 
 /// Runs a step so that its panic is an error.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use titans_core::MemoryState;
+use titans_store::ShardId;
 
 use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
@@ -19,7 +20,7 @@ use crate::shard::{NextChunk, Shard, Step, TokenRows};
 use crate::snapshot::Snapshot;
 use crate::watch::{Ask, Candidate, Outcome, ProbeScore, RecallDrop};
 
-/// Shards with a chunk of another length that are passed over while a batch is put together.
+/// Shards with a chunk of another length or on another device that are passed over while a batch is put together.
 /// Such a batch is as good as it gets long before the whole line was looked at.
 const PASSED_OVER: usize = 64;
 
@@ -46,6 +47,7 @@ struct Learned {
 /// The memory of a runtime as the watch asks it, beside one learned chunk.
 struct AskMemory<'a> {
     engine: &'a Engine,
+    shard: ShardId,
     rows: &'a TokenRows,
 }
 
@@ -67,7 +69,7 @@ impl Ask for AskMemory<'_> {
         let blocks = keys.chunks(ASKED_AT_ONCE * key_dim);
         let recalled = blocks.flat_map(|block| {
             let tokens = block.len() / key_dim;
-            recall::read(self.engine, state, block.to_vec(), tokens)
+            recall::read(self.engine, self.shard, state, block.to_vec(), tokens)
         });
         recalled.collect()
     }
@@ -89,19 +91,24 @@ impl Engine {
         }
     }
 
-    /// The chunk of a shard and chunks of the same length that wait beside it. Empty if the
-    /// shard has nothing to learn any more.
+    /// The chunk of a shard and chunks of the same length on the same device that wait beside
+    /// it. Empty if the shard has nothing to learn any more.
     fn next_batch(&self, first: Arc<Shard>, spare: &mut Vec<TokenRows>) -> Vec<Chunk> {
         let NextChunk::Rows(rows) = first.next_chunk(None, &self.bounds) else {
             return Vec::new();
         };
         let length = self.tokens(&rows);
+        let place = self.memories.place(first.id);
         let mut chunks = vec![self.chunk(first, rows, spare)];
         let mut passed_over = Vec::new();
         while chunks.len() < self.learn_batch && passed_over.len() < PASSED_OVER {
             let Some(turn) = self.learners.pop_due() else {
                 break;
             };
+            if self.memories.place(turn.shard.id) != place {
+                passed_over.push(turn);
+                continue;
+            }
             match turn.shard.next_chunk(Some(length), &self.bounds) {
                 NextChunk::Rows(rows) => chunks.push(self.chunk(turn.shard, rows, spare)),
                 NextChunk::OfOtherLength => passed_over.push(turn),
@@ -156,7 +163,8 @@ impl Engine {
         let tokens = self.tokens(&chunks[0].rows);
         let memories = chunks.len();
         let (key_dim, value_dim) = self.widths();
-        let device = self.memory.device();
+        let memory = self.memories.of(chunks[0].shard.id);
+        let device = memory.device();
         let tensor = |rows, dim| {
             Tensor::<3>::from_data(TensorData::new(rows, [memories, tokens, dim]), &device)
         };
@@ -171,8 +179,7 @@ impl Engine {
             .zip(&current)
             .map(|(chunk, current)| current.next_state(chunk.shard.take_replaced()))
             .collect();
-        let reports = self
-            .memory
+        let reports = memory
             .write_batch(&mut states, keys, values)
             .map_err(|error| error.to_string())?;
         let snapshots = current.iter().zip(states).zip(reports);
@@ -255,6 +262,7 @@ impl Engine {
         };
         let ask = AskMemory {
             engine: self,
+            shard: shard.id,
             rows: &chunk.copy,
         };
         let (outcome, watched) = watch.look(&candidate, &ask);

@@ -50,6 +50,7 @@ mod alert;
 mod backup;
 mod checkpoint;
 mod config;
+mod devices;
 mod engine;
 mod error;
 mod learner;

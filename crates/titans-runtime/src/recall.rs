@@ -157,7 +157,13 @@ pub(crate) fn recall(
         recalled.len(),
     )?;
     if tokens > 0 {
-        recalled.copy_from_slice(&read(engine, &snapshot.state, queries, tokens));
+        recalled.copy_from_slice(&read(
+            engine,
+            snapshot.shard,
+            &snapshot.state,
+            queries,
+            tokens,
+        ));
     }
     let at_most = engine.config.ledger.neighbours;
     let (neighbours, surprise) = snapshot.ledger.nearest(recalled, value_dim, at_most);
@@ -200,7 +206,7 @@ pub(crate) fn surprise(
     if tokens == 0 {
         return Ok(());
     }
-    let recalled = read(engine, &snapshot.state, keys, tokens);
+    let recalled = read(engine, snapshot.shard, &snapshot.state, keys, tokens);
     let rows = recalled
         .chunks_exact(value_dim)
         .zip(values.chunks_exact(value_dim));
@@ -210,17 +216,19 @@ pub(crate) fn surprise(
     Ok(())
 }
 
-/// What a memory says for some queries.
+/// What the memory of a user says for some queries.
 pub(crate) fn read(
     engine: &Engine,
+    shard: ShardId,
     state: &MemoryState,
     queries: Vec<f32>,
     tokens: usize,
 ) -> Vec<f32> {
     let (key_dim, _) = engine.widths();
-    let device = engine.memory.device();
+    let memory = engine.memories.of(shard);
+    let device = memory.device();
     let queries = Tensor::<2>::from_data(TensorData::new(queries, [tokens, key_dim]), &device);
-    let read = engine.memory.read(state, queries);
+    let read = memory.read(state, queries);
     read.into_data_as::<f32>()
         .try_into_vec::<f32>()
         .expect("the data was just converted to f32")

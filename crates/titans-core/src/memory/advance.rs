@@ -68,6 +68,7 @@ pub(crate) fn advance(
         }
     };
     let gradient = keep_largest(
+        rules.ops.as_ref(),
         rules.update().sparse_gate,
         gradient,
         rules.config.seed,

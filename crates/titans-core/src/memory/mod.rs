@@ -40,6 +40,7 @@ use learned::Learned;
 use pass::{Dense, Pass};
 use rows::RowMemory;
 use rules::Rules;
+pub(crate) use sparse_gate::largest_elements;
 pub(crate) use surprise::relative_error;
 use tokens::GatedTokens;
 
@@ -117,7 +118,7 @@ impl NeuralMemory {
             )),
             _ => None,
         };
-        let rules = Rules::new(config);
+        let rules = Rules::new(config, ops.clone());
         Ok(Self {
             device: device.clone(),
             rows: config.is_row_memory().then(|| {

@@ -1,5 +1,7 @@
 //! The configuration, as the updates ask for it.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Tensor};
 
 use super::config::MemoryConfig;
@@ -12,20 +14,22 @@ use crate::miras::{
     AttentionalBias, MemoryArchitecture, RetentionGate, RetentionTarget, SurpriseSigmoid,
     TensorSpec, Wrap,
 };
-use crate::ops::DenseRule;
+use crate::ops::{DenseRule, MemoryOps};
 
 /// What the updates know of a memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) config: MemoryConfig,
     pub(crate) tensors: Vec<TensorSpec>,
+    pub(crate) ops: Arc<dyn MemoryOps>,
 }
 
 impl Rules {
-    pub(crate) fn new(config: MemoryConfig) -> Self {
+    pub(crate) fn new(config: MemoryConfig, ops: Arc<dyn MemoryOps>) -> Self {
         Self {
             config,
             tensors: config.tensors(),
+            ops,
         }
     }
 

@@ -1,20 +1,22 @@
 //! Which coordinates of an update's gradient are kept.
 //!
-//! The selection is made in host memory: a library top-k sorts everything on the CPU and
-//! is bounded to a few entries on a GPU, while a gate keeps thousands.
+//! The selection is made in host memory, unless the operations of a device have something
+//! faster: a library top-k sorts everything on the CPU and is bounded to a few entries on a
+//! GPU, while a gate keeps thousands.
 
 use burn::tensor::{Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::update::SparseGate;
-use crate::ops::{host_floats, top_k_into};
+use crate::ops::{MemoryOps, host_floats, top_k_into};
 
 /// Sets every coordinate that the gate does not keep to exactly zero.
 ///
 /// # Shapes
 /// - `gradient`: one `[memories, rows, columns]` per tensor
 pub(crate) fn keep_largest(
+    ops: &dyn MemoryOps,
     gate: SparseGate,
     gradient: Vec<Tensor<3>>,
     seed: u64,
@@ -22,7 +24,11 @@ pub(crate) fn keep_largest(
 ) -> Vec<Tensor<3>> {
     match gate {
         SparseGate::None => gradient,
-        SparseGate::Elements { ratio } => largest_elements(gradient, ratio),
+        SparseGate::Elements { ratio } => {
+            let of_memory = |tensor: &Tensor<3>| tensor.dims()[1] * tensor.dims()[2];
+            let all = gradient.iter().map(of_memory).sum();
+            ops.keep_largest(gradient, share(all, ratio))
+        }
         SparseGate::Channels { ratio, columns } => {
             // A stream of its own for every update, whatever came before it.
             let mut words = ChaCha8Rng::seed_from_u64(seed);
@@ -40,7 +46,8 @@ fn share(all: usize, ratio: f32) -> usize {
     ((all as f64 * f64::from(ratio)).round() as usize).clamp(1, all)
 }
 
-fn largest_elements(gradient: Vec<Tensor<3>>, ratio: f32) -> Vec<Tensor<3>> {
+/// As [`MemoryOps::keep_largest`].
+pub(crate) fn largest_elements(gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
     let [memories, _, _] = gradient[0].dims();
     let sizes: Vec<Vec<f32>> = gradient
         .iter()
@@ -57,7 +64,7 @@ fn largest_elements(gradient: Vec<Tensor<3>>, ratio: f32) -> Vec<Tensor<3>> {
             .iter()
             .flat_map(|tensor| tensor[span(tensor)].iter().copied())
             .collect();
-        top_k_into(&flat, share(flat.len(), ratio), &mut selected);
+        top_k_into(&flat, count, &mut selected);
         let mut kept = selected.iter().map(|(index, _)| *index as usize).peekable();
         let mut offset = 0;
         for mask in &mut masks {
@@ -122,6 +129,7 @@ fn apply(tensor: Tensor<3>, mask: Vec<f32>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::HostOps;
     use burn::tensor::Device;
 
     fn tensor(values: &[f32], shape: [usize; 3]) -> Tensor<3> {
@@ -134,7 +142,13 @@ mod tests {
             tensor(&[5.0, -1.0, 1.0, 1.0], [2, 1, 2]),
             tensor(&[-4.0, 0.5, 1.0, 1.0], [2, 2, 1]),
         ];
-        let kept = keep_largest(SparseGate::Elements { ratio: 0.5 }, gradient, 0, 0);
+        let kept = keep_largest(
+            &HostOps,
+            SparseGate::Elements { ratio: 0.5 },
+            gradient,
+            0,
+            0,
+        );
         // First memory: 5 and -4. Second: all tie, so the lower positions win.
         assert_eq!(host_floats(kept[0].clone()), [5.0, 0.0, 1.0, 1.0]);
         assert_eq!(host_floats(kept[1].clone()), [-4.0, 0.0, 0.0, 0.0]);
@@ -147,14 +161,14 @@ mod tests {
             ratio: 0.34,
             columns: 1.0,
         };
-        let kept = keep_largest(all, vec![gradient.clone()], 0, 0);
+        let kept = keep_largest(&HostOps, all, vec![gradient.clone()], 0, 0);
         assert_eq!(host_floats(kept[0].clone()), [0.0, 0.0, 3.0, 3.0, 0.0, 0.0]);
         let one_column = SparseGate::Channels {
             ratio: 1.0,
             columns: 0.5,
         };
         let columns_of = |tokens: u64| {
-            let kept = keep_largest(one_column, vec![gradient.clone()], 7, tokens);
+            let kept = keep_largest(&HostOps, one_column, vec![gradient.clone()], 7, tokens);
             let kept = host_floats(kept[0].clone());
             assert_eq!(kept.iter().filter(|x| **x != 0.0).count(), 3);
             usize::from(kept[0] == 0.0)

@@ -12,12 +12,14 @@ mod dense;
 mod expansion;
 mod host;
 mod host_dense;
+mod products;
 mod tensor;
 mod top_k;
 
 pub use dense::{DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated};
 pub use expansion::Expansion;
 pub use host::HostOps;
+pub use products::Products;
 pub use tensor::TensorOps;
 pub use top_k::top_k_into;
 
@@ -28,6 +30,7 @@ use std::fmt::Debug;
 
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::memory::largest_elements;
 use crate::miras::RetentionGate;
 
 /// The active channels of some tokens.
@@ -172,6 +175,15 @@ pub trait MemoryOps: Debug + Send + Sync {
                 self.write(weights, smoothed_surprise[memory], &active, values, rule)
             })
             .collect()
+    }
+
+    /// Keeps the `count` coordinates of each memory that are largest by size, over all its
+    /// tensors together, ties by position, and makes every other one exactly zero.
+    ///
+    /// # Shapes
+    /// - `gradient`: one `[memories, rows, columns]` per tensor
+    fn keep_largest(&self, gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
+        largest_elements(gradient, count)
     }
 
     /// What updates and reads dense memories on this device, where there is something that

@@ -79,7 +79,7 @@ impl Shard {
                 last_chunk_id: image.last_chunk_id,
                 history: current.history,
                 lineage: current.lineage,
-                state: engine.identity.state(&engine.memory, image)?,
+                state: engine.identity.state(engine.memories.of(self.id), image)?,
                 ledger: Arc::new(ledger),
                 watched: None,
                 changed: None,

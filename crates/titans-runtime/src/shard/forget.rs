@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use burn::tensor::{Tensor, TensorData};
-use titans_core::MemoryState;
+use titans_core::{MemoryState, NeuralMemory};
 use titans_store::{Limits, decode};
 
 use super::{About, Lease, Shard, TokenRows, Watermark};
@@ -153,13 +153,13 @@ impl Shard {
         }
 
         let (base, _) = decode(&kept.base, &Limits::default())?;
-        let mut state = engine.identity.state(&engine.memory, base)?;
+        let mut state = engine.identity.state(engine.memories.of(self.id), base)?;
         let replay = Replayed {
             rows: without(&kept.rows, &removed, engine.widths()),
             ..kept
         };
         for placed in &replay.rows {
-            learn(engine, &mut state, &placed.rows)?;
+            learn(engine.memories.of(self.id), &mut state, &placed.rows)?;
         }
         let tokens = state.tokens_seen;
         let snapshot = Snapshot {
@@ -220,7 +220,9 @@ fn plan_erasure(
     let (key_dim, value_dim) = engine.widths();
     let tokens = keys.len() / key_dim;
     let energy = |recalled: &[f32]| recalled.iter().map(|x| x * x).sum::<f32>();
-    let read = |state: &MemoryState| recall::read(engine, state, keys.to_vec(), tokens);
+    let read =
+        |state: &MemoryState| recall::read(engine, snapshot.shard, state, keys.to_vec(), tokens);
+    let memory = engine.memories.of(snapshot.shard);
     let mut state = snapshot.state.clone();
     let mut recalled = read(&state);
     let at_first = energy(&recalled);
@@ -242,10 +244,10 @@ fn plan_erasure(
             values,
         };
         let mut next = state.clone();
-        learn(engine, &mut next, &rows)?;
+        learn(memory, &mut next, &rows)?;
         // What waits for the rest of its update has to be seen, too.
         let mut seen = next.clone();
-        engine.memory.finish_update(&mut seen).map_err(failed)?;
+        memory.finish_update(&mut seen).map_err(failed)?;
         let after = read(&seen);
         let remains = (energy(&after) / at_first).sqrt();
         if pass > 0 && remains >= erasure.remains {
@@ -296,15 +298,19 @@ fn without(
 }
 
 /// Learns rows outside the stream.
-fn learn(engine: &Engine, state: &mut MemoryState, rows: &TokenRows) -> Result<(), RuntimeError> {
-    let (key_dim, value_dim) = engine.widths();
+fn learn(
+    memory: &NeuralMemory,
+    state: &mut MemoryState,
+    rows: &TokenRows,
+) -> Result<(), RuntimeError> {
+    let (key_dim, value_dim) = (memory.config().key_dim, memory.config().value_dim);
     let tokens = rows.keys.len() / key_dim;
-    let device = engine.memory.device();
+    let device = memory.device();
     let tensor = |numbers: &[f32], dim| {
         Tensor::<2>::from_data(TensorData::new(numbers.to_vec(), [tokens, dim]), &device)
     };
     let (keys, values) = (tensor(&rows.keys, key_dim), tensor(&rows.values, value_dim));
-    let report = engine.memory.write(state, keys, values).map_err(failed)?;
+    let report = memory.write(state, keys, values).map_err(failed)?;
     match report.surprise.iter().all(|surprise| surprise.is_finite()) {
         true => Ok(()),
         false => Err(failed("the numbers left the finite ones")),

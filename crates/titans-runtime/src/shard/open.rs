@@ -32,7 +32,7 @@ impl Shard {
             config.alerts.raise(id, AlertKind::DamagedFile, message);
         }
         let mut snapshot = match recovery.image {
-            None => empty_snapshot(&engine.memory, id),
+            None => empty_snapshot(engine.memories.of(id), id),
             Some(image) => Snapshot {
                 shard: id,
                 version: recovery
@@ -41,7 +41,7 @@ impl Shard {
                 last_chunk_id: image.last_chunk_id,
                 history: MemoryIdentity::history(&image),
                 lineage: 0,
-                state: engine.identity.state(&engine.memory, image)?,
+                state: engine.identity.state(engine.memories.of(id), image)?,
                 ledger: Arc::default(),
                 watched: None,
                 changed: None,

@@ -4,6 +4,8 @@
 //! the reference is computed on the CPU, so that a wrong driver cannot agree with itself.
 #![cfg(feature = "cube")]
 
+mod dense;
+
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -152,7 +154,7 @@ fn activation_selects_the_channels_of_the_reference() {
         let reference = TensorOps.activate(keys_cpu, &expansion_cpu, active);
         let (keys_gpu, expansion_gpu) = on(&gpu);
         poison(&gpu, tokens * active);
-        let ours = CubeOps.activate(keys_gpu, &expansion_gpu, active);
+        let ours = CubeOps::default().activate(keys_gpu, &expansion_gpu, active);
         assert_eq!(
             integers(ours.indices),
             integers(reference.indices),
@@ -179,7 +181,7 @@ fn equal_activations_are_selected_by_index() {
         let active = ops.activate(tensor(&keys, [2, 2], device), &expansion, active);
         (integers(active.indices), floats(active.features))
     };
-    let (indices, features) = run(&CubeOps, &gpu);
+    let (indices, features) = run(&CubeOps::default(), &gpu);
     let (reference, reference_features) = run(&TensorOps, &Device::flex());
     assert_eq!(indices, reference);
     assert_close(&features, &reference_features, "features");
@@ -194,11 +196,13 @@ fn an_activation_does_not_hang_on_the_tokens_beside_it() {
     let keys = numbers.draw(tokens * key_dim);
     let expansion = numbers.draw(key_dim * channels);
     let expansion = Expansion::new(tensor(&expansion, [key_dim, channels], &gpu));
-    let all = CubeOps.activate(tensor(&keys, [tokens, key_dim], &gpu), &expansion, active);
+    let all =
+        CubeOps::default().activate(tensor(&keys, [tokens, key_dim], &gpu), &expansion, active);
     let (indices, features) = (integers(all.indices), floats(all.features));
     for token in 0..tokens {
         let key = &keys[token * key_dim..(token + 1) * key_dim];
-        let alone = CubeOps.activate(tensor(key, [1, key_dim], &gpu), &expansion, active);
+        let alone =
+            CubeOps::default().activate(tensor(key, [1, key_dim], &gpu), &expansion, active);
         let row = token * active..(token + 1) * active;
         assert_eq!(integers(alone.indices), indices[row.clone()]);
         assert_eq!(floats(alone.features), features[row]);
@@ -216,7 +220,7 @@ fn read_equals_the_reference() {
         let (on_gpu, on_cpu) = (on(&gpu), on(&Device::flex()));
         poison(&gpu, tokens * value_dim);
         assert_close(
-            &floats(CubeOps.read(&on_gpu, &ours)),
+            &floats(CubeOps::default().read(&on_gpu, &ours)),
             &floats(TensorOps.read(&on_cpu, &reference)),
             "prediction",
         );
@@ -264,9 +268,10 @@ fn write_equals_the_reference_and_a_batch_equals_each_alone() {
             let on_gpu = on(&gpu);
             let values_gpu: Tensor<3> = tensor(&values, shape, &gpu);
             poison(&gpu, channels * value_dim);
-            let batch = CubeOps.write_batch(on_gpu, &smoothed, &ours, values_gpu.clone(), &rule);
+            let batch =
+                CubeOps::default().write_batch(on_gpu, &smoothed, &ours, values_gpu.clone(), &rule);
             for (memory, (batch, expected)) in batch.into_iter().zip(expected).enumerate() {
-                let alone = CubeOps.write(
+                let alone = CubeOps::default().write(
                     tensor(&weights[memory], [channels, value_dim], &gpu),
                     smoothed[memory],
                     &ActiveChannels {
@@ -293,7 +298,7 @@ fn a_snapshot_keeps_its_numbers_while_its_memory_is_written() {
     let values = numbers.draw(5 * 41);
     let weights: Tensor<2> = tensor(&before, [67, 41], &gpu);
     let snapshot = weights.clone();
-    let written = CubeOps.write(
+    let written = CubeOps::default().write(
         weights,
         0.0,
         &ours,
@@ -321,7 +326,7 @@ fn a_value_of_zeros_is_written_like_the_reference_writes_it() {
             )
         };
         assert_same_write(
-            run(&CubeOps, &ours, &gpu),
+            run(&CubeOps::default(), &ours, &gpu),
             run(&TensorOps, &reference, &Device::flex()),
         );
     }
@@ -345,7 +350,7 @@ fn a_memory_on_the_device_learns_what_one_on_the_cpu_learns() {
     let memory = |device: &Device, ops: Arc<dyn MemoryOps>| {
         NeuralMemory::with_ops(config, device, ops).expect("a valid configuration")
     };
-    let on_gpu = memory(&gpu, Arc::new(CubeOps));
+    let on_gpu = memory(&gpu, Arc::new(CubeOps::default()));
     let on_cpu = memory(&Device::flex(), Arc::new(TensorOps));
     let mut numbers = Numbers::new(5);
     let keys = numbers.draw(2 * 9 * 24);
@@ -371,4 +376,47 @@ fn a_memory_on_the_device_learns_what_one_on_the_cpu_learns() {
         assert_close(&ours.surprise, &reference.surprise, "surprise");
     }
     assert_close(&ours_recalled, &recalled, "recall");
+}
+
+#[test]
+fn the_largest_coordinates_are_kept_and_no_other() {
+    let gpu = device();
+    // Memories, shapes of their tensors, and how many are kept.
+    let cases: [(usize, &[[usize; 2]], usize); 4] = [
+        (1, &[[1, 1]], 1),
+        (3, &[[7, 13], [5, 31], [1, 3]], 17),
+        (2, &[[67, 257]], 1031),
+        (2, &[[19, 11], [2, 3]], 215),
+    ];
+    for (seed, (memories, shapes, count)) in (0..).zip(cases) {
+        for ties in [false, true] {
+            let mut numbers = Numbers::new(seed);
+            let values: Vec<Vec<f32>> = (shapes.iter())
+                .map(|[rows, columns]| {
+                    let values = numbers.draw(memories * rows * columns).into_iter();
+                    // Few sizes, of both signs: most of what is kept ties with what is not.
+                    values
+                        .map(|x| if ties { (4.0 * x).round() } else { x })
+                        .collect()
+                })
+                .collect();
+            let on = |device: &Device| -> Vec<Tensor<3>> {
+                let tensors = shapes.iter().zip(&values);
+                tensors
+                    .map(|([rows, columns], values)| {
+                        tensor(values, [memories, *rows, *columns], device)
+                    })
+                    .collect()
+            };
+            let expected = TensorOps.keep_largest(on(&Device::flex()), count);
+            let gradient = on(&gpu);
+            let total: usize = shapes.iter().map(|[rows, columns]| rows * columns).sum();
+            poison(&gpu, memories * total);
+            let ours = CubeOps::default().keep_largest(gradient, count);
+            assert_eq!(ours.len(), expected.len());
+            for (ours, expected) in ours.into_iter().zip(expected) {
+                assert_eq!(floats(ours), floats(expected), "{count} of {total}");
+            }
+        }
+    }
 }
