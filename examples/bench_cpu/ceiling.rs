@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::process::status_bytes;
+
 const SIZE: usize = 1024;
 
 /// The best rate of f32 matrix products at 1024^3, in GFLOP/s, with this process's threads.
@@ -51,10 +53,7 @@ fn multiply(left: &[f32], right: &[f32], product: &mut [f32]) {
 
 /// The most memory that this process has had resident, in MiB; 0 where nobody tells.
 pub(crate) fn peak_resident_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
-    kib.map_or(0.0, |kib| kib / 1024.0)
+    status_bytes("VmHWM").map_or(0.0, |bytes| bytes as f64 / f64::from(1 << 20))
 }
 
 /// Seconds that the processor has spent on this process, on all threads, to a hundredth; 0

@@ -13,6 +13,8 @@
 mod ceiling;
 mod dense;
 mod length;
+#[path = "../shared/process.rs"]
+mod process;
 mod shape;
 mod sparse;
 

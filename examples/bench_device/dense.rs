@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
 use titans_core::{
-    LearningAlgorithm, MemoryArchitecture, MemoryConfig, MemoryOps, MemoryState, Mlp, Momentum,
-    NeuralMemory, Preset, Reduction, TensorOps,
+    LearningAlgorithm, MemoryArchitecture, MemoryConfig, MemoryOps, Mlp, Momentum, NeuralMemory,
+    Preset, Reduction, TensorOps,
 };
 
-use crate::ceilings::{Ceilings, best_seconds};
-use crate::measure::{Size, sizes, write_and_read};
+use crate::ceilings::Ceilings;
+use crate::measure::{Size, each_size, times};
 
 /// Orders of momentum of the preset.
 const ORDERS: usize = 1;
@@ -23,43 +23,27 @@ pub(crate) fn print(
 ) -> Result<(), Box<dyn Error>> {
     println!("\ndense: two layers as wide as the keys, momentum, one update per chunk");
     println!("memories width chunk operations         tokens/s    TFLOP/s  of peak publish ms");
-    for size in sizes(quick) {
-        let config = config(&size);
-        let gib = (size.memories * config.state_bytes()) as f64 / f64::from(1 << 30);
-        if gib > most_gib {
-            println!(
-                "{:8} {:5} {:5} left out: {gib:.1} GiB of memories",
-                size.memories, size.width, size.chunk
-            );
-            continue;
-        }
+    each_size((quick, most_gib), config, |size, config| {
         for (name, dtype, ops) in contenders(device) {
             let memory = NeuralMemory::with_ops(config, device, ops)?;
-            let mut states: Vec<MemoryState> =
-                (0..size.memories).map(|_| memory.initial_state()).collect();
-            let seconds = write_and_read(&memory, &mut states, &size, quick)?;
-            let publish = best_seconds(device, quick, || {
-                let _host = states[0].to_host();
-                Ok(())
-            })?;
-            let tokens = (size.memories * size.chunk) as f64;
-            let rate = tokens * operations_per_token(size.width) / seconds;
+            let times = times(&memory, size, quick)?;
+            let tokens_per_second = (size.memories * size.chunk) as f64 / times.write_and_read;
+            let rate = tokens_per_second * operations_per_token(size.width);
             let of_peak = match ceilings.product(dtype) {
                 Some(peak) => format!("{:.1} %", 100.0 * rate / peak),
                 None => "-".to_owned(),
             };
             println!(
-                "{:8} {:5} {:5} {name:18} {:10.0} {:10.4} {of_peak:>8} {:10.3}",
+                "{:8} {:5} {:5} {name:18} {tokens_per_second:10.0} {:10.4} {of_peak:>8} {:10.3}",
                 size.memories,
                 size.width,
                 size.chunk,
-                tokens / seconds,
                 rate / 1e12,
-                publish * 1e3,
+                times.publish * 1e3,
             );
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn config(size: &Size) -> MemoryConfig {

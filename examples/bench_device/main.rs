@@ -19,6 +19,7 @@
 mod ceilings;
 mod dense;
 mod measure;
+mod sparse;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -58,6 +59,6 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     println!("device {chosen}, titanmem {}", env!("CARGO_PKG_VERSION"));
 
     let ceilings = ceilings::print(&device, options.quick)?;
-    measure::print(&device, ceilings.copy, options.quick, options.most_gib)?;
+    sparse::print(&device, ceilings.copy, options.quick, options.most_gib)?;
     dense::print(&device, &ceilings, options.quick, options.most_gib)
 }

@@ -8,10 +8,14 @@ mod heatmap;
 #[path = "../shared/lengths.rs"]
 mod lengths;
 mod needles;
+#[path = "../shared/process.rs"]
+mod process;
 mod report;
 mod run;
 #[path = "../shared/score.rs"]
 mod score;
+#[path = "../shared/table.rs"]
+mod table;
 mod text;
 
 #[cfg(test)]

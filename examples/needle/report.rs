@@ -16,6 +16,7 @@ use crate::lengths::tokens_text;
 use crate::needles::Needle;
 use crate::run::Outcome;
 use crate::score::Hits;
+use crate::table::markdown;
 use crate::text::Vocabulary;
 
 /// Bytes per token of the KV cache to compare with: 8 layers, 4 KV heads of 64, bf16.
@@ -250,29 +251,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
             bytes(KV_BYTES_PER_TOKEN * row.tokens as u64),
         ]);
     }
-    let widths: Vec<usize> = (0..header.len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut table = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(table, "| {cell:<width$} ");
-        }
-        table.push_str("|\n");
-        if index == 0 {
-            for width in &widths {
-                let _ = write!(table, "| {} ", "-".repeat(*width));
-            }
-            table.push_str("|\n");
-        }
-    }
-    table
+    markdown(&lines)
 }
 
 /// Writes all files of a run.

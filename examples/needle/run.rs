@@ -11,6 +11,7 @@ use crate::Error;
 use crate::features::Features;
 use crate::haystack::Haystack;
 use crate::needles::{HiddenNeedles, Needle};
+use crate::process::status_bytes;
 use crate::score::Hits;
 use crate::text::WordId;
 
@@ -67,7 +68,7 @@ pub(crate) fn run(
     memory.flush()?;
     let learning = started.elapsed();
     let stats = runtime.stats();
-    let resident_bytes = resident_bytes();
+    let resident_bytes = status_bytes("VmRSS");
     drop(memory);
     if !runtime.close(CLOSE_DEADLINE).is_durable() {
         return Err(Error::from(
@@ -214,12 +215,4 @@ fn damage(file: &Path) -> Result<(), Error> {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(file, bytes).map_err(Error::io("write", file))
-}
-
-/// What Linux tells of this process; elsewhere nothing.
-fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
 }

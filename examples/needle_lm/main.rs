@@ -7,9 +7,13 @@ mod heatmap;
 #[path = "../shared/lengths.rs"]
 mod lengths;
 mod measure;
+#[path = "../shared/process.rs"]
+mod process;
 mod report;
 #[path = "../shared/score.rs"]
 mod score;
+#[path = "../shared/table.rs"]
+mod table;
 mod tasks;
 
 use std::fs;

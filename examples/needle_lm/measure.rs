@@ -1,11 +1,11 @@
 //! One text, read once, and its questions.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use titanmem::titans_core::Reads;
 use titans_lm::{NeedleModel, TokenId, asked};
 
+use crate::process::status_bytes;
 use crate::tasks::Text;
 
 /// Tokens read at once.
@@ -106,7 +106,7 @@ pub(crate) fn measure(
         labels.clear();
     }
     measured.state_bytes = state.bytes();
-    measured.resident_bytes = resident_bytes();
+    measured.resident_bytes = status_bytes("VmRSS");
     if forgets {
         state = model.initial_state(1);
     }
@@ -132,12 +132,4 @@ pub(crate) fn measure(
         });
     }
     Ok(measured)
-}
-
-/// Memory of this process, where the system says.
-fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes << 10)
 }

@@ -14,6 +14,7 @@ use crate::heatmap::heatmap;
 use crate::lengths::tokens_text;
 use crate::measure::Measured;
 use crate::score::Hits;
+use crate::table::markdown;
 
 /// All texts of one task and length, read by one model.
 #[derive(Debug)]
@@ -153,29 +154,7 @@ const HEADER: [&str; 13] = [
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut lines = vec![HEADER.map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(cells_of));
-    let widths: Vec<usize> = (0..HEADER.len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut table = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(table, "| {cell:<width$} ");
-        }
-        table.push_str("|\n");
-        if index == 0 {
-            for width in &widths {
-                let _ = write!(table, "| {} ", "-".repeat(*width));
-            }
-            table.push_str("|\n");
-        }
-    }
-    table
+    markdown(&lines)
 }
 
 fn cells_of(row: &Row) -> Vec<String> {
@@ -193,9 +172,10 @@ fn cells_of(row: &Row) -> Vec<String> {
         row.task.to_owned(),
         row.haystack.clone(),
         tokens_text(row.tokens),
-        match has_run {
-            false => "not run (computed)".to_owned(),
-            true => format!(
+        match (has_run, row.computed_bytes) {
+            (false, Some(_)) => "not run (computed)".to_owned(),
+            (false, None) => "not run".to_owned(),
+            (true, _) => format!(
                 "{:.1} % ({}, {:.1}-{:.1})",
                 100.0 * recall.rate(),
                 recall.n,

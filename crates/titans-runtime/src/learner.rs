@@ -8,8 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
-use titans_core::MemoryState;
-use titans_store::ShardId;
+use titans_core::{MemoryState, NeuralMemory};
 
 use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
@@ -20,8 +19,8 @@ use crate::shard::{NextChunk, Shard, Step, TokenRows};
 use crate::snapshot::Snapshot;
 use crate::watch::{Ask, Candidate, Outcome, ProbeScore, RecallDrop};
 
-/// Shards with a chunk of another length or on another device that are passed over while a batch is put together.
-/// Such a batch is as good as it gets long before the whole line was looked at.
+/// Shards with a chunk of another length or on another device that are passed over while a
+/// batch is put together. Such a batch is as good as it gets long before the whole line was looked at.
 const PASSED_OVER: usize = 64;
 
 /// Probes that are put to a memory at once: a read gathers the rows of all its queries, which
@@ -44,33 +43,29 @@ struct Learned {
     surprise: Vec<f32>,
 }
 
-/// The memory of a runtime as the watch asks it, beside one learned chunk.
+/// A memory as the watch asks it, beside one learned chunk.
 struct AskMemory<'a> {
-    engine: &'a Engine,
-    shard: ShardId,
+    memory: &'a NeuralMemory,
     rows: &'a TokenRows,
 }
 
 impl Ask for AskMemory<'_> {
     fn rows(&self, tokens: &[usize]) -> (Vec<f32>, Vec<f32>) {
-        let (key_dim, value_dim) = self.engine.widths();
+        let config = self.memory.config();
         let pick = |rows: &[f32], dim: usize| -> Vec<f32> {
             let row = |token: &usize| &rows[token * dim..(token + 1) * dim];
             tokens.iter().flat_map(row).copied().collect()
         };
         (
-            pick(&self.rows.keys, key_dim),
-            pick(&self.rows.values, value_dim),
+            pick(&self.rows.keys, config.key_dim),
+            pick(&self.rows.values, config.value_dim),
         )
     }
 
     fn recall(&self, state: &MemoryState, keys: Vec<f32>) -> Vec<f32> {
-        let key_dim = self.engine.config.memory.key_dim;
+        let key_dim = self.memory.config().key_dim;
         let blocks = keys.chunks(ASKED_AT_ONCE * key_dim);
-        let recalled = blocks.flat_map(|block| {
-            let tokens = block.len() / key_dim;
-            recall::read(self.engine, self.shard, state, block.to_vec(), tokens)
-        });
+        let recalled = blocks.flat_map(|block| recall::read(self.memory, state, block.to_vec()));
         recalled.collect()
     }
 }
@@ -261,8 +256,7 @@ impl Engine {
             threshold: self.config.memory.update.surprise_threshold,
         };
         let ask = AskMemory {
-            engine: self,
-            shard: shard.id,
+            memory: self.memories.of(shard.id),
             rows: &chunk.copy,
         };
         let (outcome, watched) = watch.look(&candidate, &ask);

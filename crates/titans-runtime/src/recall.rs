@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use titans_core::{MemoryState, relative_error};
+use titans_core::{MemoryState, NeuralMemory, relative_error};
 use titans_store::ShardId;
 
 use crate::engine::Engine;
@@ -157,13 +157,8 @@ pub(crate) fn recall(
         recalled.len(),
     )?;
     if tokens > 0 {
-        recalled.copy_from_slice(&read(
-            engine,
-            snapshot.shard,
-            &snapshot.state,
-            queries,
-            tokens,
-        ));
+        let memory = engine.memories.of(snapshot.shard);
+        recalled.copy_from_slice(&read(memory, &snapshot.state, queries));
     }
     let at_most = engine.config.ledger.neighbours;
     let (neighbours, surprise) = snapshot.ledger.nearest(recalled, value_dim, at_most);
@@ -206,7 +201,7 @@ pub(crate) fn surprise(
     if tokens == 0 {
         return Ok(());
     }
-    let recalled = read(engine, snapshot.shard, &snapshot.state, keys, tokens);
+    let recalled = read(engine.memories.of(snapshot.shard), &snapshot.state, keys);
     let rows = recalled
         .chunks_exact(value_dim)
         .zip(values.chunks_exact(value_dim));
@@ -216,16 +211,10 @@ pub(crate) fn surprise(
     Ok(())
 }
 
-/// What the memory of a user says for some queries.
-pub(crate) fn read(
-    engine: &Engine,
-    shard: ShardId,
-    state: &MemoryState,
-    queries: Vec<f32>,
-    tokens: usize,
-) -> Vec<f32> {
-    let (key_dim, _) = engine.widths();
-    let memory = engine.memories.of(shard);
+/// What a memory says for some queries.
+pub(crate) fn read(memory: &NeuralMemory, state: &MemoryState, queries: Vec<f32>) -> Vec<f32> {
+    let key_dim = memory.config().key_dim;
+    let tokens = queries.len() / key_dim;
     let device = memory.device();
     let queries = Tensor::<2>::from_data(TensorData::new(queries, [tokens, key_dim]), &device);
     let read = memory.read(state, queries);

@@ -220,9 +220,8 @@ fn plan_erasure(
     let (key_dim, value_dim) = engine.widths();
     let tokens = keys.len() / key_dim;
     let energy = |recalled: &[f32]| recalled.iter().map(|x| x * x).sum::<f32>();
-    let read =
-        |state: &MemoryState| recall::read(engine, snapshot.shard, state, keys.to_vec(), tokens);
     let memory = engine.memories.of(snapshot.shard);
+    let read = |state: &MemoryState| recall::read(memory, state, keys.to_vec());
     let mut state = snapshot.state.clone();
     let mut recalled = read(&state);
     let at_first = energy(&recalled);

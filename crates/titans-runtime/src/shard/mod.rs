@@ -316,8 +316,8 @@ impl Shard {
         }
     }
 
-    /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake` whenever a learner
-    /// may have something to do. Returns the position after the last row.
+    /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake`
+    /// whenever a learner may have something to do. Returns the position after the last row.
     pub(crate) fn push(
         &self,
         rows: (Rows<'_>, Rows<'_>),
