@@ -42,8 +42,9 @@ pub struct RuntimeConfig {
     pub learners: usize,
     /// Users whose chunks one thread learns at once, at most. Only chunks that wait are taken
     /// together, and only such of equal length; nobody waits for company. Each is learned as
-    /// if it were alone. Default: 16, and 1 on the CPU, where a batch saves nothing. While it
-    /// is learned, a batch needs a state and a chunk's rows for each of its users.
+    /// if it were alone. Default: 16, and 1 for a memory that is written row by row on the
+    /// CPU, where a batch saves nothing. While it is learned, a batch needs a state and a
+    /// chunk's rows for each of its users.
     pub learn_batch: Option<usize>,
     /// Threads that save. Default 1.
     pub savers: usize,

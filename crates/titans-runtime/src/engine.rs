@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use titans_core::ComputeDevice;
 use titans_store::{ForgetReceipt, MemoryStore, Saved, ShardId, Stamp, StoreError, encode};
 
 use crate::alert::AlertKind;
@@ -34,8 +33,8 @@ const NO_STAMP: Stamp = Stamp {
     parent: None,
 };
 
-/// One launch for many users is what a device with many cores wants. A larger batch keeps its
-/// users waiting longer.
+/// On two cores up to twice as fast as one after the other for a dense memory. A larger batch
+/// keeps its users waiting longer.
 const LEARN_BATCH: usize = 16;
 
 /// Everything that the handles and threads of one runtime share.
@@ -86,10 +85,12 @@ impl Engine {
                 ledger_bytes: config.ledger.max_bytes,
                 keep_replaced: memory.writes_in_place(),
             },
-            learn_batch: config.learn_batch.unwrap_or(match config.device {
-                ComputeDevice::Cpu => 1,
-                _ => LEARN_BATCH,
-            }),
+            learn_batch: config
+                .learn_batch
+                .unwrap_or(match memory.writes_in_place() {
+                    true => 1,
+                    false => LEARN_BATCH,
+                }),
             identity: MemoryIdentity::new(memory),
             shards: ShardTable::new(config.resident_users(), Arc::clone(&meters)),
             sizes: Sizes::of(&config),

@@ -8,7 +8,10 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{SHARD, image_at};
-use titans_store::{Limits, MemoryReader, MemoryStore, SaveMode, StoreConfig, StoreError};
+use titans_store::{
+    BackupRequest, Limits, MemoryReader, MemoryStore, SaveMode, StoreConfig, StoreError,
+    create_backup,
+};
 
 #[test]
 fn of_two_writers_exactly_one_wins_a_thousand_times() {
@@ -80,6 +83,44 @@ fn readers_see_whole_memories_that_never_go_back() {
             for reader in readers {
                 assert!(reader.join().unwrap() > 0);
             }
+        });
+    }
+}
+
+/// `TITANMEM_BACKUPS=6000` finds what one in thousands meets.
+#[test]
+fn a_backup_beside_a_writer_takes_a_whole_memory_and_never_fails() {
+    let backups = std::env::var("TITANMEM_BACKUPS");
+    let backups: u64 = backups.map_or(500, |backups| backups.parse().unwrap());
+    for mode in [SaveMode::Snapshot, SaveMode::Journal] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("shard");
+        // The file of a backup may leave as soon as the next one is there.
+        let config = StoreConfig {
+            keep_old: 0,
+            mode,
+            ..StoreConfig::default()
+        };
+        let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
+        store.save(&image_at(1)).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut chunk = 2;
+                while !done.load(Ordering::SeqCst) {
+                    store.save(&image_at(chunk)).unwrap();
+                    chunk += 1;
+                }
+            });
+            let failures: Vec<String> = (0..backups)
+                .filter_map(|number| {
+                    let target = root.path().join(format!("{number}.tar"));
+                    let taken = create_backup(&dir, SHARD, &target, &BackupRequest::default());
+                    taken.err().map(|error| error.to_string())
+                })
+                .collect();
+            done.store(true, Ordering::SeqCst);
+            assert!(failures.is_empty(), "{mode:?}: {failures:?}");
         });
     }
 }

@@ -42,11 +42,11 @@ pub(crate) fn export_generation(
     let model_digest = state.image.model_digest;
     let generation = state.generation;
     for slot in [Slot::Numbered(generation), Slot::Pinned(generation)] {
-        // Checked again, since the file may be another than the one the state came from.
-        if let Ok(decoded) = files::read(&storage, slot, Some(shard), access)
+        // Checked again, since the file may be another than the one the state came from, or be
+        // gone: a writer beside this one makes room.
+        if let Ok((decoded, bytes)) = files::read_whole(&storage, slot, Some(shard), access)
             && decoded.identity == state.identity
         {
-            let bytes = files::read_bytes(&storage, &slot.file_name(), access.limits)?;
             return Ok(Exported {
                 generation,
                 bytes,

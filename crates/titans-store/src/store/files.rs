@@ -103,6 +103,16 @@ pub(super) fn read(
     shard: Option<ShardId>,
     access: Access<'_>,
 ) -> Result<Decoded, StoreError> {
+    read_whole(storage, slot, shard, access).map(|(decoded, _)| decoded)
+}
+
+/// As [`read`], with the bytes that were checked.
+pub(super) fn read_whole(
+    storage: &dyn Storage,
+    slot: Slot,
+    shard: Option<ShardId>,
+    access: Access<'_>,
+) -> Result<(Decoded, Vec<u8>), StoreError> {
     let name = slot.file_name();
     let path = path_of(storage, &name);
     let bytes = read_bytes(storage, &name, access.limits)?;
@@ -117,7 +127,8 @@ pub(super) fn read(
         }
         Ok(decoded)
     };
-    checked().map_err(|error| error.in_file(&path))
+    let decoded = checked().map_err(|error| error.in_file(&path))?;
+    Ok((decoded, bytes))
 }
 
 /// The bytes of a file, unless there are more than the limits allow.
