@@ -138,11 +138,7 @@ impl SparseKernels for CubeBackend {
         let features = output_beside(&keys, [tokens, active], DType::F32);
         select_largest::launch(
             &client,
-            CubeCount::Static(
-                tokens.min(MOST_CUBES) as u32,
-                tokens.div_ceil(MOST_CUBES) as u32,
-                1,
-            ),
+            cubes(tokens),
             CubeDim::new_1d(UNITS as u32),
             hidden.into_buffer_arg(),
             indices.clone().into_buffer_arg(),
@@ -233,6 +229,12 @@ impl SparseKernels for CubeBackend {
         );
         (weights, report)
     }
+}
+
+/// At least as many cubes, and more than that where they fill up the last row of the launch.
+pub(crate) fn cubes(count: usize) -> CubeCount {
+    let rows = count.div_ceil(MOST_CUBES);
+    CubeCount::Static(count.min(MOST_CUBES) as u32, rows as u32, 1)
 }
 
 pub(crate) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {

@@ -15,6 +15,8 @@ mod activate;
 #[cfg(feature = "cube")]
 mod backend;
 #[cfg(feature = "cube")]
+mod changes;
+#[cfg(feature = "cube")]
 mod dense;
 #[cfg(feature = "cube")]
 mod largest;

@@ -3,11 +3,12 @@
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use titans_core::{
-    ActiveChannels, DenseOps, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products,
-    RetentionGate, TensorOps, WriteRule, Written,
+    ActiveChannels, Changes, DenseOps, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps,
+    Products, RetentionGate, TensorOps, WriteRule, Written,
 };
 
 use crate::backend::{MOST_CUBES, MOST_VALUE_DIM, SparseKernels, WriteParameters};
+use crate::changes;
 use crate::largest::LargestKernels;
 use crate::report::{self, Report};
 
@@ -54,6 +55,20 @@ impl MemoryOps for CubeOps {
                 part.reshape([memories, rows, columns])
             })
             .collect()
+    }
+
+    /// Two launches and a copy to the host for each tensor that has changed, and one copy of
+    /// the counts; nothing else of the memories leaves the device.
+    fn changes(&self, before: &[Tensor<3>], after: &[Tensor<3>]) -> Vec<Vec<Changes>> {
+        let Some(first) = after.first() else {
+            return Vec::new();
+        };
+        let other = (before.iter().chain(after)).find(|tensor| tensor.dtype() != DType::F32);
+        let other = other.map_or(DType::F32, |tensor| tensor.dtype());
+        if let Some(ops) = instead(first, other) {
+            return ops.changes(before, after);
+        }
+        changes::find(before, after)
     }
 
     fn dense(&self, device: &Device) -> Option<&dyn DenseOps> {
@@ -232,7 +247,7 @@ fn apart(written: Tensor<3>) -> Vec<Tensor<2>> {
     parts.map(|part| part.squeeze_dim(0)).collect()
 }
 
-fn host_words(data: TensorData) -> Vec<i32> {
+pub(crate) fn host_words(data: TensorData) -> Vec<i32> {
     data.try_into_vec::<i32>()
         .expect("the kernel writes words of 32 bits")
 }

@@ -81,7 +81,7 @@ pub use miras::{
     RetentionTarget, RowNorm, SparseChannelMlp, SurpriseSigmoid, SwiGluMlp, Wrap,
 };
 pub use ops::{
-    ActiveChannels, DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated, Expansion,
-    HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, TensorOps, WriteRule, Written,
+    ActiveChannels, Changes, DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated,
+    Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, TensorOps, WriteRule, Written,
     relative_error, top_k_into,
 };

@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 use common::draw::seed;
 use common::{bits, every_kind, memory, numbers, random};
 use titans_core::{
-    Form, HostState, MemoryState, NeuralMemory, ReadTime, Reading, StateDelta, Tail, Tokens,
-    WriteReport,
+    Form, HostState, MemoryState, NeuralMemory, ReadTime, Reading, SparseGate, StateDelta, Tail,
+    Tokens, WriteReport,
 };
 
 /// Two full updates, one that is cut short, and a length that is prime.
@@ -230,6 +230,34 @@ fn the_delta_of_a_write_leads_from_the_state_before_to_the_state_after() {
         assert_eq!(before, state.to_host(), "{what}, the unfinished update");
         assert_eq!(state.tokens_pending(), 0, "{what}");
     }
+}
+
+#[test]
+fn a_delta_of_a_batch_is_the_difference_of_each_memory() {
+    seed(8);
+    let mut told = 0;
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let mut states = vec![memory.initial_state(); 3];
+        for count in [3, 1, 4, 9] {
+            let before: Vec<HostState> = states.iter().map(MemoryState::to_host).collect();
+            let reports = memory
+                .write_batch(&mut states, random(3, count), random(3, count))
+                .expect("finite");
+            if config.update.sparse_gate == SparseGate::None {
+                continue;
+            }
+            for ((report, before), state) in reports.iter().zip(&before).zip(&states) {
+                let difference = StateDelta::between(before, &state.to_host());
+                if let Some(delta) = &report.delta {
+                    assert!(*delta == difference, "{what}, {count} tokens");
+                    let values = difference.tensors.iter().filter(|t| t.values.is_some());
+                    told += values.count();
+                }
+            }
+        }
+    }
+    assert!(told > 0, "no write told its values");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::curve::Curve;
 use super::layer::{ErrorScalarsLaunch, activate, back, errors};
 use super::scan::{SHARES, coefficients};
 use super::write_back::write_back;
-use crate::backend::{MOST_CUBES, UNITS, dims, output_beside};
+use crate::backend::{UNITS, cubes, dims, output_beside};
 use crate::product::{Transposed, element, product};
 
 /// Rows of every product that makes a prediction. The library chooses its tiles by the number
@@ -226,11 +226,7 @@ impl DenseKernels for CubeBackend {
         let units = value_dim.next_power_of_two().clamp(32, UNITS);
         errors::launch(
             &prediction.client.clone(),
-            CubeCount::Static(
-                all_rows.min(MOST_CUBES) as u32,
-                all_rows.div_ceil(MOST_CUBES) as u32,
-                1,
-            ),
+            cubes(all_rows),
             CubeDim::new_1d(units as u32),
             prediction.into_buffer_arg(),
             values.into_buffer_arg(),

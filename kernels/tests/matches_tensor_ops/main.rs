@@ -4,6 +4,7 @@
 //! the reference is computed on the CPU, so that a wrong driver cannot agree with itself.
 #![cfg(feature = "cube")]
 
+mod changes;
 mod dense;
 
 use std::sync::Arc;

@@ -90,6 +90,14 @@ pub struct NeuralMemory {
     ops: Arc<dyn MemoryOps>,
 }
 
+/// What a pass over some memories gives.
+struct Advanced {
+    passed: Passed,
+    /// What they had learned before and have after it, side by side, where a write says what
+    /// it changed.
+    between: Option<(Learned, Learned)>,
+}
+
 impl NeuralMemory {
     /// Builds the memory with the operations that suit every device.
     ///
@@ -431,7 +439,7 @@ impl NeuralMemory {
             Tensor::zeros([1, 0, self.config().key_dim], options),
             Tensor::zeros([1, 0, self.config().value_dim], options),
         );
-        let passed = self.pass_unchecked(
+        let advanced = self.pass_unchecked(
             std::slice::from_mut(state),
             nothing,
             None,
@@ -445,8 +453,8 @@ impl NeuralMemory {
         }
         Ok(WriteReport {
             surprise: Vec::new(),
-            tokens_written: passed.tokens_written[0],
-            delta: self.delta(&before, state),
+            tokens_written: advanced.passed.tokens_written[0],
+            delta: self.deltas(&advanced, 1).remove(0),
         })
     }
 
@@ -490,7 +498,8 @@ impl NeuralMemory {
             GatedTokens::resolve(tokens.clone(), begun, self.config().update.update_size)
                 .check_finite()?;
         }
-        Ok(self.pass_unchecked(states, tokens, reading, tail, form, Detail::All))
+        let advanced = self.pass_unchecked(states, tokens, reading, tail, form, Detail::All);
+        Ok(advanced.passed)
     }
 
     /// The gradient of the tokens' losses, each times its step, summed over the tokens and
@@ -531,9 +540,11 @@ impl NeuralMemory {
         tail: Tail,
         form: Form,
         detail: Detail,
-    ) -> Passed {
+    ) -> Advanced {
         let [_, count, _] = tokens.keys.dims();
         let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
+        let tells = detail == Detail::Surprise && self.tells_delta();
+        let before = tells.then(|| learned.clone());
         let begun = learned.pending_tokens();
         let tokens = GatedTokens::resolve(tokens, begun, self.config().update.update_size);
         let lift = |keys: Tensor<3>| self.lift(keys);
@@ -575,7 +586,10 @@ impl NeuralMemory {
             state.tokens_seen += count as u64;
             state.tokens_written += passed.tokens_written[memory] as u64;
         }
-        passed
+        Advanced {
+            passed,
+            between: before.map(|before| (before, learned)),
+        }
     }
 
     fn write_in_step(
@@ -586,7 +600,7 @@ impl NeuralMemory {
     ) -> Result<Vec<WriteReport>, InputError> {
         let before = states.to_vec();
         let [memories, count, _] = keys.dims();
-        let passed = self.pass_unchecked(
+        let advanced = self.pass_unchecked(
             states,
             Tokens::new(keys, values),
             None,
@@ -598,6 +612,8 @@ impl NeuralMemory {
             states.clone_from_slice(&before);
             return Err(InputError::Diverges { memory });
         }
+        let deltas = self.deltas(&advanced, memories);
+        let passed = advanced.passed;
         let mut surprise = passed.relative_error;
         if states[0].tokens_pending() > 0 {
             let new = count.min(states[0].tokens_pending());
@@ -605,11 +621,11 @@ impl NeuralMemory {
         }
         let [_, told] = surprise.dims();
         let surprise = host_floats(surprise.narrow(1, told - count, count));
-        let reports = (0..memories)
-            .map(|memory| WriteReport {
+        let reports = (deltas.into_iter().enumerate())
+            .map(|(memory, delta)| WriteReport {
                 surprise: surprise[memory * count..(memory + 1) * count].to_vec(),
                 tokens_written: passed.tokens_written[memory],
-                delta: self.delta(&before[memory], &states[memory]),
+                delta,
             })
             .collect();
         self.recycle(before);
@@ -629,12 +645,19 @@ impl NeuralMemory {
         }
     }
 
-    /// What a write changed, where that can be less than everything.
-    fn delta(&self, before: &MemoryState, after: &MemoryState) -> Option<StateDelta> {
+    /// Whether a write can change less than everything, and says what.
+    fn tells_delta(&self) -> bool {
         let update = self.config().update;
-        let is_sparse =
-            update.sparse_gate != SparseGate::None && update.forget_scope == ForgetScope::Written;
-        is_sparse.then(|| StateDelta::between(&before.to_host(), &after.to_host()))
+        update.sparse_gate != SparseGate::None && update.forget_scope == ForgetScope::Written
+    }
+
+    /// What a write changed in each memory, where it says so.
+    fn deltas(&self, advanced: &Advanced, memories: usize) -> Vec<Option<StateDelta>> {
+        let Some((before, after)) = &advanced.between else {
+            return vec![None; memories];
+        };
+        let deltas = StateDelta::of_each(self.ops.as_ref(), &self.rules, before, after);
+        deltas.into_iter().map(Some).collect()
     }
 
     /// Relative errors of the newest tokens that wait, at the base of their update.

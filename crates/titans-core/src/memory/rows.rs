@@ -119,6 +119,7 @@ fn apply(state: &mut MemoryState, written: Written, tokens: usize) -> WriteRepor
         shape: vec![channels, value_dim],
         width: value_dim,
         indices: written.touched_rows,
+        values: None,
     };
     WriteReport {
         surprise: written.surprise,

@@ -183,28 +183,18 @@ pub struct WriteReport {
 impl MemoryState {
     /// A copy in host memory: everything that a file must keep.
     pub fn to_host(&self) -> HostState {
-        let mut tensors = Vec::new();
         let (rules, learned) = (&self.rules, &self.learned);
-        let mut push_set = |prefix: &str, role, set: &[Tensor<3>]| {
-            for (spec, tensor) in rules.tensors.iter().zip(set) {
-                tensors.push(StateTensor {
-                    name: format!("{prefix}{}", spec.name),
-                    role,
-                    shape: vec![spec.rows, spec.columns],
-                    values: host_floats(tensor.clone()),
-                });
-            }
-        };
-        push_set("", StateRole::Weights, &learned.accumulators);
-        for (order, buffers) in learned.momenta.iter().enumerate() {
-            push_set(momentum_prefix(order), StateRole::Momentum, buffers);
-        }
-        if let Some(base) = &learned.base {
-            push_set(BASE_PREFIX, StateRole::Pending, base);
-        }
-        if let Some(initial) = &learned.initial {
-            push_set(INITIAL_PREFIX, StateRole::Pending, initial);
-        }
+        let initial = learned.initial.iter();
+        let initial =
+            initial.flat_map(|set| named_set(rules, INITIAL_PREFIX, StateRole::Pending, set));
+        let mut tensors: Vec<StateTensor> = (named(rules, learned).chain(initial))
+            .map(|named| StateTensor {
+                name: named.name,
+                role: named.role,
+                shape: named.shape,
+                values: host_floats(named.tensor.clone()),
+            })
+            .collect();
         if let Some(pending) = &learned.pending {
             tensors.extend(pending_to_host(pending));
         }
@@ -343,7 +333,46 @@ fn momentum_prefix(order: usize) -> &'static str {
     ["", "second."][order]
 }
 
-fn pending_to_host(pending: &GatedTokens) -> Vec<StateTensor> {
+/// A tensor of one memory or of several, with what a host state calls it.
+pub(super) struct Named<'a> {
+    pub(super) name: String,
+    pub(super) role: StateRole,
+    /// Of one memory.
+    pub(super) shape: Vec<usize>,
+    pub(super) tensor: &'a Tensor<3>,
+}
+
+/// What a write may change, but for the tokens that wait, in the order of a host state.
+pub(super) fn named<'a>(rules: &'a Rules, learned: &'a Learned) -> impl Iterator<Item = Named<'a>> {
+    let weights = named_set(rules, "", StateRole::Weights, &learned.accumulators);
+    let momenta = learned.momenta.iter().enumerate();
+    let momenta = momenta.flat_map(|(order, buffers)| {
+        named_set(rules, momentum_prefix(order), StateRole::Momentum, buffers)
+    });
+    let base = learned.base.iter();
+    let base = base.flat_map(|set| named_set(rules, BASE_PREFIX, StateRole::Pending, set));
+    weights.chain(momenta).chain(base)
+}
+
+fn named_set<'a>(
+    rules: &'a Rules,
+    prefix: &'a str,
+    role: StateRole,
+    set: &'a [Tensor<3>],
+) -> impl Iterator<Item = Named<'a>> {
+    rules
+        .tensors
+        .iter()
+        .zip(set)
+        .map(move |(spec, tensor)| Named {
+            name: format!("{prefix}{}", spec.name),
+            role,
+            shape: vec![spec.rows, spec.columns],
+            tensor,
+        })
+}
+
+pub(super) fn pending_to_host(pending: &GatedTokens) -> Vec<StateTensor> {
     let tensor = |name: &str, shape: Vec<usize>, values| StateTensor {
         name: name.to_owned(),
         role: StateRole::Pending,

@@ -1,7 +1,13 @@
 //! Where a write changed a state, so that a journal can record it and an older state catch
 //! up.
 
-use super::state::{HostState, StateRole, StateTensor};
+use burn::tensor::Tensor;
+
+use super::learned::Learned;
+use super::rules::Rules;
+use super::state::{HostState, StateRole, StateTensor, named, pending_to_host};
+use super::tokens::GatedTokens;
+use crate::ops::{Changes, MemoryOps};
 
 /// Where the state after a write differs from the one before. The new values are in the state.
 ///
@@ -30,6 +36,9 @@ pub struct SparseDelta {
     pub width: usize,
     /// Ascending indices of rows of `width` values, in row-major order.
     pub indices: Vec<u32>,
+    /// The new values in the order of the indices, where single coordinates are listed
+    /// because they are few; else they are in the state alone.
+    pub values: Option<Vec<f32>>,
 }
 
 impl SparseDelta {
@@ -43,42 +52,59 @@ impl SparseDelta {
         self.indices.is_empty()
     }
 
-    fn listing(tensor: &StateTensor, width: usize, indices: Vec<u32>) -> Self {
-        Self {
-            name: tensor.name.clone(),
-            role: tensor.role,
-            shape: tensor.shape.clone(),
-            width,
-            indices,
-        }
-    }
-
-    /// What changed from `before` to `after`, by rows or by coordinates, whichever is
-    /// smaller; `None` if nothing did.
+    /// What changed from `before` to `after`; `None` if nothing did.
     fn between(before: Option<&StateTensor>, after: &StateTensor) -> Option<Self> {
-        let width = after.shape.last().copied().unwrap_or(1).max(1);
+        let (name, role, shape) = (after.name.clone(), after.role, after.shape.clone());
         let before = before.filter(|before| before.shape == after.shape);
         let Some(before) = before else {
+            let width = row_width(&shape);
             let rows = after.values.len() / width;
-            return Some(Self::listing(after, width, (0..rows as u32).collect()));
+            return Some(Self {
+                name,
+                role,
+                shape,
+                width,
+                indices: (0..rows as u32).collect(),
+                values: None,
+            });
         };
-        // Bits, because -0.0 and 0.0 are equal and yet not the same state.
-        let changed: Vec<u32> = (0..)
-            .zip(before.values.iter().zip(&after.values))
-            .filter(|(_, (before, after))| before.to_bits() != after.to_bits())
-            .map(|(index, _)| index)
-            .collect();
-        if changed.is_empty() {
+        Self::of(
+            name,
+            role,
+            shape,
+            Changes::between(&before.values, &after.values),
+        )
+    }
+
+    /// Lists changes by rows or by coordinates, whichever is smaller; `None` if there are
+    /// none.
+    fn of(name: String, role: StateRole, shape: Vec<usize>, changes: Changes) -> Option<Self> {
+        let Changes { indices, values } = changes;
+        if indices.is_empty() {
             return None;
         }
-        let mut rows: Vec<u32> = changed.iter().map(|index| index / width as u32).collect();
+        let width = row_width(&shape);
+        let mut rows: Vec<u32> = indices.iter().map(|index| index / width as u32).collect();
         rows.dedup();
         // An index costs as much as a value.
-        if 2 * changed.len() < rows.len() * (width + 1) {
-            return Some(Self::listing(after, 1, changed));
-        }
-        Some(Self::listing(after, width, rows))
+        let by_coordinates = 2 * indices.len() < rows.len() * (width + 1);
+        let (width, indices, values) = match by_coordinates {
+            true => (1, indices, Some(values)),
+            false => (width, rows, None),
+        };
+        Some(Self {
+            name,
+            role,
+            shape,
+            width,
+            indices,
+            values,
+        })
     }
+}
+
+fn row_width(shape: &[usize]) -> usize {
+    shape.last().copied().unwrap_or(1).max(1)
 }
 
 impl StateDelta {
@@ -106,6 +132,41 @@ impl StateDelta {
                 .map(|tensor| (tensor.role, tensor.name.clone()))
                 .collect(),
         }
+    }
+
+    /// The differences of some memories, side by side in `before` and `after`, found where
+    /// the memories are.
+    pub(super) fn of_each(
+        ops: &dyn MemoryOps,
+        rules: &Rules,
+        before: &Learned,
+        after: &Learned,
+    ) -> Vec<Self> {
+        let tensors = |learned| -> Vec<Tensor<3>> {
+            named(rules, learned)
+                .map(|named| named.tensor.clone())
+                .collect()
+        };
+        let changes = ops.changes(&tensors(before), &tensors(after));
+        (changes.into_iter().enumerate())
+            .map(|(memory, changes)| {
+                let pending = |learned: &Learned| HostState {
+                    tensors: (learned.pending.iter())
+                        .map(|tokens| tokens.memory(memory))
+                        .flat_map(|tokens: GatedTokens| pending_to_host(&tokens))
+                        .collect(),
+                    ..HostState::default()
+                };
+                let mut delta = Self::between(&pending(before), &pending(after));
+                let of_learned = named(rules, after)
+                    .zip(changes)
+                    .filter_map(|(named, changes)| {
+                        SparseDelta::of(named.name, named.role, named.shape, changes)
+                    });
+                delta.tensors = of_learned.chain(delta.tensors).collect();
+                delta
+            })
+            .collect()
     }
 
     /// How many coordinates of the learned weights may have a new value.

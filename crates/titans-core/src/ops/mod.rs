@@ -8,6 +8,7 @@
 //!
 //! [`NeuralMemory`]: crate::NeuralMemory
 
+mod changes;
 mod dense;
 mod expansion;
 mod host;
@@ -16,6 +17,7 @@ mod products;
 mod tensor;
 mod top_k;
 
+pub use changes::Changes;
 pub use dense::{DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated};
 pub use expansion::Expansion;
 pub use host::HostOps;
@@ -30,6 +32,7 @@ use std::fmt::Debug;
 
 use burn::tensor::{Device, Int, Tensor};
 
+use self::changes::changes_on_host;
 use crate::memory::largest_elements;
 use crate::miras::RetentionGate;
 
@@ -184,6 +187,19 @@ pub trait MemoryOps: Debug + Send + Sync {
     /// - `gradient`: one `[memories, rows, columns]` per tensor
     fn keep_largest(&self, gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
         largest_elements(gradient, count)
+    }
+
+    /// What a write has changed: of each memory and each of its tensors the coordinates that
+    /// have other bits than before.
+    ///
+    /// # Shapes
+    /// - `before`, `after`: one `[memories, rows, columns]` per tensor
+    /// - returns: of each memory, one per tensor
+    ///
+    /// # Panics
+    /// If the shapes before and after differ.
+    fn changes(&self, before: &[Tensor<3>], after: &[Tensor<3>]) -> Vec<Vec<Changes>> {
+        changes_on_host(before, after)
     }
 
     /// What updates and reads dense memories on this device, where there is something that
