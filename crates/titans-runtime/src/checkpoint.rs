@@ -62,9 +62,17 @@ impl MemoryIdentity {
         self.image_of(&snapshot.state, snapshot)
     }
 
+    /// The image of a snapshot but for the values of its tensors.
+    pub(crate) fn outline(&self, snapshot: &Snapshot) -> MemoryImage {
+        self.image_at(snapshot.state.outline(), snapshot)
+    }
+
     /// The image of a state that is not published, with the counters of `place`.
     pub(crate) fn image_of(&self, state: &MemoryState, place: &Snapshot) -> MemoryImage {
-        let host = state.to_host();
+        self.image_at(state.to_host(), place)
+    }
+
+    fn image_at(&self, host: HostState, place: &Snapshot) -> MemoryImage {
         let mut extra = self.extra.clone();
         if place.history > 0 {
             extra.insert(HISTORY.to_owned(), place.history.to_string());
@@ -200,9 +208,13 @@ fn tensor_delta(delta: &SparseDelta) -> TensorDelta {
     TensorDelta {
         name: delta.name.clone(),
         role: tensor_role(delta.role),
-        changed: match is_rows {
-            true => Changed::Rows(delta.indices.clone()),
-            false => Changed::Coordinates(delta.indices.clone()),
+        changed: match &delta.values {
+            Some(values) => Changed::Values {
+                coordinates: delta.indices.clone(),
+                values: values.clone(),
+            },
+            None if is_rows => Changed::Rows(delta.indices.clone()),
+            None => Changed::Coordinates(delta.indices.clone()),
         },
     }
 }

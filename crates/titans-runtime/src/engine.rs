@@ -1,13 +1,18 @@
 //! What the handles and threads of a runtime share, and what its savers do.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use titans_store::{ForgetReceipt, MemoryStore, Saved, ShardId, Stamp, StoreError, encode};
+use titans_core::StateDelta;
+use titans_store::{
+    ForgetReceipt, MemoryImage, MemoryStore, Saved, ShardId, Stamp, StoreError, encode,
+};
 
 use crate::alert::AlertKind;
 use crate::backup::Backups;
@@ -260,20 +265,25 @@ impl Engine {
 
     fn save(&self, shard: &Shard, job: &SaveJob) -> Result<(), String> {
         let snapshot = &*job.snapshot;
-        let mut image = self.identity.image(snapshot);
         let mut files = shard.files.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(files) = files.as_mut() else {
             return Err("the files are closed".to_owned());
         };
+        let mut rolled_back_from = None;
         if files.is_behind(snapshot) {
             let generations = files
                 .store
                 .generations()
                 .map_err(|error| error.to_string())?;
-            image.rolled_back_from = generations.last().map(|newest| newest.number());
+            rolled_back_from = generations.last().map(|newest| newest.number());
         }
+        // Copied from the device when it is asked for: a record may do without.
+        let whole = LazyCell::new(|| MemoryImage {
+            rolled_back_from,
+            ..self.identity.image(snapshot)
+        });
         let base = |of| match of {
-            BaseOf::AllGiven => encode(&image, &NO_STAMP),
+            BaseOf::AllGiven => encode(&whole, &NO_STAMP),
             BaseOf::Nothing => {
                 let initial = self.memories.of(snapshot.shard).initial_state();
                 encode(&self.identity.image_of(&initial, snapshot), &NO_STAMP)
@@ -285,10 +295,19 @@ impl Engine {
         let store = &mut files.store;
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
-        let changed = snapshot.changed.as_ref().and_then(image_delta);
+        let delta = snapshot.changed.as_ref().filter(|_| job.follows_durable);
+        let tells_values = delta.is_some_and(StateDelta::tells_values);
+        let changed = delta.and_then(image_delta);
         let saved = self.measure(store, |store| match &changed {
-            Some(changed) if job.follows_durable => store.save_delta(&image, changed),
-            _ => store.save(&image),
+            Some(changed) if tells_values => {
+                let outline = MemoryImage {
+                    rolled_back_from,
+                    ..self.identity.outline(snapshot)
+                };
+                store.save_changes(&outline, changed, &|| Cow::Borrowed(&*whole))
+            }
+            Some(changed) => store.save_delta(&whole, changed),
+            None => store.save(&whole),
         });
         saved.map_err(|error| error.to_string())?;
         Ok(())

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -327,6 +329,117 @@ fn an_account_of_changes_that_does_not_fit_is_refused() {
         store.save_delta(&memory_at(3), &delta(good)).unwrap().form,
         SavedForm::Record
     );
+}
+
+/// The changes of a chunk with their values, and the image without any.
+fn told(chunk: u64) -> (MemoryImage, ImageDelta) {
+    let mut outline = memory_at(chunk);
+    let coordinates = changed_by(chunk);
+    let tensors = outline.tensors.iter_mut().map(|tensor| {
+        let all = std::mem::take(&mut tensor.values);
+        let values = coordinates.iter().map(|at| all[*at as usize]).collect();
+        TensorDelta {
+            name: tensor.name.clone(),
+            role: tensor.role,
+            changed: Changed::Values {
+                coordinates: coordinates.clone(),
+                values,
+            },
+        }
+    });
+    let tensors = tensors.collect();
+    (outline, ImageDelta { tensors })
+}
+
+#[test]
+fn changes_that_are_told_with_their_values_need_the_whole_image_for_a_base_alone() {
+    let (_root, dir) = folder();
+    let trusting = StoreConfig {
+        delta_check: DeltaCheck::Trust,
+        ..journal()
+    };
+    let (mut store, _) = MemoryStore::open(&dir, SHARD, trusting).unwrap();
+    for chunk in 1..=35 {
+        let (outline, delta) = told(chunk);
+        let asked = Cell::new(0);
+        let whole = || {
+            asked.set(asked.get() + 1);
+            Cow::Owned(memory_at(chunk))
+        };
+        let saved = store.save_changes(&outline, &delta, &whole).unwrap();
+        let expected = match chunk {
+            1 => SavedForm::Snapshot,
+            33 => SavedForm::RecordAndBase,
+            _ => SavedForm::Record,
+        };
+        assert_eq!(saved.form, expected, "{chunk}");
+        let is_record = expected == SavedForm::Record;
+        assert_eq!(asked.get(), u32::from(!is_record), "{chunk}");
+        let (image, _) = read_newest(&dir, SHARD, &Limits::default())
+            .unwrap()
+            .unwrap();
+        assert!(image == memory_at(chunk), "{chunk}");
+    }
+}
+
+#[test]
+fn told_values_that_cannot_be_right_are_refused() {
+    let (_root, dir) = folder();
+    let mut store = saved(&dir, 2);
+    let mut refused = |spoil: &dyn Fn(&mut Vec<u32>, &mut Vec<f32>)| {
+        let (outline, mut delta) = told(3);
+        let Changed::Values {
+            coordinates,
+            values,
+        } = &mut delta.tensors[1].changed
+        else {
+            panic!("told with their values");
+        };
+        spoil(coordinates, values);
+        let whole = || Cow::Owned(memory_at(3));
+        let error = store.save_changes(&outline, &delta, &whole).unwrap_err();
+        error.to_string()
+    };
+    assert!(refused(&|_, values| values.truncate(7)).contains("7 values"));
+    assert!(refused(&|_, values| values[7] += 1.0).contains("another value"));
+    assert!(refused(&|at, _| at[299] = 60_000).contains("60000"));
+    assert!(refused(&|at, _| at.swap(0, 1)).contains("coordinate"));
+    let left_out = refused(&|at, values| {
+        at.pop();
+        values.pop();
+    });
+    assert!(left_out.contains("left out"), "{left_out}");
+
+    let (outline, _) = told(3);
+    let whole = || Cow::Owned(memory_at(3));
+    let untold = delta(Changed::Coordinates(changed_by(3)));
+    let error = store.save_changes(&outline, &untold, &whole).unwrap_err();
+    assert!(error.to_string().contains("not told"), "{error}");
+    // Without the whole image beside it, what is not finite or out of order is refused, too.
+    drop(store);
+    let trusting = StoreConfig {
+        delta_check: DeltaCheck::Trust,
+        ..journal()
+    };
+    let (mut store, _) = MemoryStore::open(&dir, SHARD, trusting).unwrap();
+    store.save(&memory_at(2)).unwrap();
+    let mut spoilt = |coordinates: [u32; 2], value: f32| {
+        let (outline, mut delta) = told(3);
+        delta.tensors[0].changed = Changed::Values {
+            coordinates: coordinates.to_vec(),
+            values: vec![1.0, value],
+        };
+        store.save_changes(&outline, &delta, &whole).unwrap_err()
+    };
+    let error = spoilt([5, 5], 1.0);
+    assert!(matches!(error, StoreError::BadDelta { .. }), "{error}");
+    let error = spoilt([5, 60_000], 1.0);
+    assert!(matches!(error, StoreError::BadDelta { .. }), "{error}");
+    let error = spoilt([5, 6], f32::NAN);
+    assert!(matches!(error, StoreError::NotFinite { .. }), "{error}");
+    let (outline, delta) = told(3);
+    let saved = store.save_changes(&outline, &delta, &whole).unwrap();
+    assert_eq!(saved.form, SavedForm::Record);
 }
 
 #[test]

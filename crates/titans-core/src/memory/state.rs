@@ -183,6 +183,16 @@ pub struct WriteReport {
 impl MemoryState {
     /// A copy in host memory: everything that a file must keep.
     pub fn to_host(&self) -> HostState {
+        self.copied(host_floats)
+    }
+
+    /// [`to_host`](Self::to_host) without the values of the learned tensors: what stays of a
+    /// copy when a delta tells all values that have changed.
+    pub fn outline(&self) -> HostState {
+        self.copied(|_| Vec::new())
+    }
+
+    fn copied(&self, values: impl Fn(Tensor<3>) -> Vec<f32>) -> HostState {
         let (rules, learned) = (&self.rules, &self.learned);
         let initial = learned.initial.iter();
         let initial =
@@ -192,7 +202,7 @@ impl MemoryState {
                 name: named.name,
                 role: named.role,
                 shape: named.shape,
-                values: host_floats(named.tensor.clone()),
+                values: values(named.tensor.clone()),
             })
             .collect();
         if let Some(pending) = &learned.pending {

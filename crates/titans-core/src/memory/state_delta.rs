@@ -169,6 +169,11 @@ impl StateDelta {
             .collect()
     }
 
+    /// Whether it holds the new value of every coordinate that it lists.
+    pub fn tells_values(&self) -> bool {
+        self.tensors.iter().all(|tensor| tensor.values.is_some())
+    }
+
     /// How many coordinates of the learned weights may have a new value.
     pub fn weights_changed(&self) -> usize {
         self.tensors

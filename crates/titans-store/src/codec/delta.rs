@@ -12,12 +12,12 @@ use crate::format::carried::Carried;
 use crate::format::container::Container;
 use crate::format::fields::matches;
 use crate::format::preamble::Kind;
-use crate::image::{MemoryImage, Stamp, TensorRole};
+use crate::image::{MemoryImage, Stamp, TensorRecord, TensorRole};
 use crate::key::Access;
 
 /// Which coordinates of an image changed since the image saved before it.
 ///
-/// The new values stand in the image itself. Tensors that are not listed did not change.
+/// The new values stand in the image itself, unless they are told. Tensors that are not listed did not change.
 /// What is not a tensor - counters, scalars, recall - is always saved whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImageDelta {
@@ -41,6 +41,13 @@ pub struct TensorDelta {
 pub enum Changed {
     /// These coordinates of the flattened tensor, ascending.
     Coordinates(Vec<u32>),
+    /// As [`Changed::Coordinates`], with the new values, so that the image need not hold any.
+    Values {
+        /// Ascending.
+        coordinates: Vec<u32>,
+        /// One for each coordinate.
+        values: Vec<f32>,
+    },
     /// These rows, ascending: all coordinates with that index before the last dimension.
     Rows(Vec<u32>),
     /// Everything.
@@ -84,9 +91,8 @@ impl ImageDelta {
                 tensor: delta.name.clone(),
                 reason: reason.to_owned(),
             };
-            let is_it = |tensor: &crate::image::TensorRecord| {
-                tensor.name == delta.name && tensor.role == delta.role
-            };
+            let is_it =
+                |tensor: &TensorRecord| tensor.name == delta.name && tensor.role == delta.role;
             let index = image.tensors.iter().position(is_it);
             let tensor = index.and_then(|index| image.tensors.get(index));
             let slot = index.and_then(|index| changed.get_mut(index));
@@ -98,7 +104,9 @@ impl ImageDelta {
             }
             *slot = match &delta.changed {
                 Changed::All => None,
-                Changed::Coordinates(coordinates) => Some(coordinates.clone()),
+                Changed::Coordinates(coordinates) | Changed::Values { coordinates, .. } => {
+                    Some(coordinates.clone())
+                }
                 Changed::Rows(rows) => {
                     let width = tensor.shape.last().copied().unwrap_or(1);
                     let width = u32::try_from(width).map_err(|_| bad("a row is too long"))?;
@@ -112,6 +120,52 @@ impl ImageDelta {
         }
         Ok(changed)
     }
+
+    /// What is to be written of each tensor of `image`: the values that are told, and else
+    /// those that the image has.
+    pub(crate) fn changes(&self, image: &MemoryImage) -> Result<Vec<Sparse>, StoreError> {
+        let coordinates = self.coordinates(image)?;
+        let tensors = image.tensors.iter().zip(coordinates);
+        tensors
+            .map(|(tensor, coordinates)| {
+                let is_it =
+                    |delta: &&TensorDelta| delta.name == tensor.name && delta.role == tensor.role;
+                let told = self.tensors.iter().find(is_it);
+                let values = match (told.map(|delta| &delta.changed), &coordinates) {
+                    (Some(Changed::Values { values, .. }), _) => values.clone(),
+                    (_, Some(coordinates)) => gather(tensor, coordinates)?,
+                    (_, None) => tensor.values.clone(),
+                };
+                Ok(Sparse {
+                    coordinates,
+                    values,
+                })
+            })
+            .collect()
+    }
+
+    /// A tensor that is listed without its new values, if there is one.
+    pub(crate) fn without_values(&self) -> Option<&TensorDelta> {
+        let is_told = |delta: &&TensorDelta| matches!(delta.changed, Changed::Values { .. });
+        self.tensors.iter().find(|delta| !is_told(delta))
+    }
+}
+
+/// The values at `coordinates`, which must be there.
+fn gather(tensor: &TensorRecord, coordinates: &[u32]) -> Result<Vec<f32>, StoreError> {
+    let value = |&at: &u32| {
+        let value = usize::try_from(at)
+            .ok()
+            .and_then(|at| tensor.values.get(at));
+        value.copied().ok_or_else(|| StoreError::BadDelta {
+            tensor: tensor.name.clone(),
+            reason: format!(
+                "coordinate {at} is past the {} there are",
+                tensor.values.len()
+            ),
+        })
+    };
+    coordinates.iter().map(value).collect()
 }
 
 /// Where a delta belongs, by the frame around it and the state before it.

@@ -13,6 +13,7 @@ use crate::format::layout::{
     CODEC_PLAIN, ELEM_BYTES, INCOMPAT_ENCRYPTED, PREAMBLE_LEN, ROW_LEN, SECTION_HEADER,
     SECTION_TENSOR, TRAILER_LEN, align,
 };
+use crate::format::limits::{MAX_TENSOR_VALUES, at_most};
 use crate::format::preamble::{Kind, Preamble};
 use crate::format::section::Section;
 use crate::format::trailer;
@@ -71,51 +72,65 @@ impl Plan<'_> {
         self.assemble(Kind::Full, image, stamp, tensors)
     }
 
-    /// The file that holds what `changed` says of the tensors of `image`, in their order:
-    /// the coordinates that changed, or `None` for all of them.
+    /// The file that holds what `changes` say of the tensors of `image`, in their order, and
+    /// the changes as they are written. Of the tensors themselves only names and shapes count.
     pub(crate) fn delta(
         &self,
         image: &MemoryImage,
         stamp: &Stamp,
-        changed: &[Option<Vec<u32>>],
+        changes: Vec<Sparse>,
     ) -> Result<(Vec<u8>, Vec<Sparse>), StoreError> {
         let mut earlier = Vec::new();
-        let mut tensors = Vec::with_capacity(changed.len());
-        let mut written = Vec::with_capacity(changed.len());
-        for (index, (tensor, changed)) in image.tensors.iter().zip(changed).enumerate() {
-            let changes = self.changes(tensor, changed.as_deref())?;
-            tensors.push(pack_changes(&changes, tensor, &mut earlier, fits(index)?)?);
+        let mut tensors = Vec::with_capacity(changes.len());
+        let mut written = Vec::with_capacity(changes.len());
+        for (index, (tensor, changes)) in image.tensors.iter().zip(changes).enumerate() {
+            let count = value_count(&tensor.shape).unwrap_or(u64::MAX);
+            at_most("values of a tensor", count, MAX_TENSOR_VALUES)?;
+            let count = fits(count)?;
+            let changes = self.checked(tensor, count, changes)?;
+            tensors.push(pack_changes(&changes, count, &mut earlier, fits(index)?)?);
             written.push(changes);
         }
         let bytes = self.assemble(Kind::Delta, image, stamp, tensors)?;
         Ok((bytes, written))
     }
 
-    /// What a delta says of one tensor, rounded.
-    fn changes(
+    /// What a delta says of one tensor of `count` values, rounded.
+    fn checked(
         &self,
         tensor: &TensorRecord,
-        changed: Option<&[u32]>,
+        count: usize,
+        changes: Sparse,
     ) -> Result<Sparse, StoreError> {
-        let count = tensor.values.len();
-        if value_count(&tensor.shape) != Some(count as u64) {
-            check_tensor(tensor)?;
-        }
-        let (coordinates, values) = match changed {
-            Some(changed) => {
-                let values = gather(tensor, changed)?;
-                let is_all = values.len() == count && count > 0;
-                ((!is_all).then(|| changed.to_vec()), values)
-            }
-            None => (None, tensor.values.clone()),
+        let Sparse {
+            coordinates,
+            values,
+        } = changes;
+        let told = coordinates.as_ref().map_or(count, Vec::len);
+        let bad = |reason: String| StoreError::BadDelta {
+            tensor: tensor.name.clone(),
+            reason,
         };
+        if values.len() != told {
+            let found = values.len();
+            return Err(bad(format!("{found} values for {told} coordinates")));
+        }
+        let mut next = 0;
+        for &at in coordinates.iter().flatten() {
+            if at < next || at as usize >= count {
+                return Err(bad(format!(
+                    "coordinate {at} is out of order or past the {count} there are"
+                )));
+            }
+            next = at.saturating_add(1);
+        }
         let field = || format!("{} {:?}", tensor.role, tensor.name);
         planes::all_finite(&values, field)?;
         let values = self
             .precision
             .round_values(tensor.role, &tensor.name, &values)?;
         Ok(Sparse {
-            coordinates,
+            coordinates: coordinates.filter(|_| told < count || count == 0),
             values: values.into_owned(),
         })
     }
@@ -149,29 +164,13 @@ impl Plan<'_> {
     }
 }
 
-/// The values at `coordinates`, once those are known to ascend and to be there.
-fn gather(tensor: &TensorRecord, coordinates: &[u32]) -> Result<Vec<f32>, StoreError> {
-    let count = tensor.values.len();
-    let mut values = Vec::with_capacity(coordinates.len());
-    let mut next = 0;
-    for &at in coordinates {
-        let value = tensor.values.get(at as usize).filter(|_| at >= next);
-        values.push(*value.ok_or_else(|| StoreError::BadDelta {
-            tensor: tensor.name.clone(),
-            reason: format!("coordinate {at} is out of order or past the {count} there are"),
-        })?);
-        next = at.saturating_add(1);
-    }
-    Ok(values)
-}
-
 fn pack_changes(
     changes: &Sparse,
-    tensor: &TensorRecord,
+    count: usize,
     earlier: &mut Vec<Earlier>,
     index: u16,
 ) -> Result<PackedTensor, StoreError> {
-    let (count, values) = (tensor.values.len(), &changes.values);
+    let values = &changes.values;
     let Some(coordinates) = &changes.coordinates else {
         return tensor::pack_dense(values).map_err(unpackable);
     };
@@ -209,7 +208,19 @@ impl Packed {
     }
 }
 
+/// `Ok` when every tensor has as many values as its shape says.
+pub(crate) fn check_shapes(image: &MemoryImage) -> Result<(), StoreError> {
+    image.tensors.iter().try_for_each(check_shape)
+}
+
 fn check_tensor(tensor: &TensorRecord) -> Result<(), StoreError> {
+    check_shape(tensor)?;
+    planes::all_finite(&tensor.values, || {
+        format!("{} {:?}", tensor.role, tensor.name)
+    })
+}
+
+fn check_shape(tensor: &TensorRecord) -> Result<(), StoreError> {
     let found = tensor.values.len() as u64;
     if value_count(&tensor.shape) != Some(found) {
         return Err(StoreError::HeaderField {
@@ -218,9 +229,7 @@ fn check_tensor(tensor: &TensorRecord) -> Result<(), StoreError> {
             found: format!("{:?}", tensor.shape),
         });
     }
-    planes::all_finite(&tensor.values, || {
-        format!("{} {:?}", tensor.role, tensor.name)
-    })
+    Ok(())
 }
 
 fn assemble(

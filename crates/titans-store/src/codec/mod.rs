@@ -8,7 +8,7 @@ mod frame;
 mod inspect;
 mod planes;
 mod precision;
-mod tensor;
+pub(crate) mod tensor;
 mod values;
 
 pub use decode::{decode, decode_with};

@@ -80,7 +80,9 @@ impl Header {
             writer: concat!("titans-store ", env!("CARGO_PKG_VERSION")).to_owned(),
             model: image.model.clone(),
             theta_shape: weights().map(|tensor| tensor.shape.clone()).collect(),
-            param_count: weights().map(|tensor| tensor.values.len() as u64).sum(),
+            param_count: weights()
+                .filter_map(|tensor| value_count(&tensor.shape))
+                .fold(0, u64::saturating_add),
             base_digest: Digest(image.base_digest),
             model_digest: image.model_digest.map(Digest),
             last_chunk_id: image.last_chunk_id,

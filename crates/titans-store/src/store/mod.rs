@@ -14,6 +14,7 @@ mod record_log;
 mod recovery;
 mod save;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ pub use self::record_log::{LogContents, RecordLog};
 pub use self::recovery::{Kept, Recovery, Skipped, TornTail};
 pub use self::save::{Saved, SavedForm};
 use crate::codec::delta::{self, ImageDelta};
-use crate::codec::encode::Plan;
+use crate::codec::encode::{Plan, check_shapes};
+use crate::codec::tensor::Sparse;
 use crate::error::StoreError;
 use crate::format::carried::Carried;
 use crate::fs::{DiskStorage, Meter, Metered, Spent, Storage};
@@ -181,7 +183,8 @@ impl MemoryStore {
             && let Some(before) = self.newest_image()
             && let Some(delta) = ImageDelta::between(&before, image)
         {
-            return self.append_or_base(image, &delta.coordinates(image)?);
+            let changes = delta.changes(image)?;
+            return self.append_or_base(image, changes, &|| Cow::Borrowed(image));
         }
         self.save_snapshot(image)
     }
@@ -200,15 +203,51 @@ impl MemoryStore {
         image: &MemoryImage,
         delta: &ImageDelta,
     ) -> Result<Saved, StoreError> {
-        self.check_writable(image)?;
-        let changed = delta.coordinates(image)?;
+        check_shapes(image)?;
+        self.save_told(image, delta, &|| Cow::Borrowed(image))
+    }
+
+    /// [`MemoryStore::save_delta`] by a caller who has the values that changed, and the whole
+    /// image only at a price: on another device, say.
+    ///
+    /// The tensors of `outline` need not hold values; `delta` tells those that changed, each
+    /// as [`Changed::Values`](crate::Changed::Values). `whole` is asked for all of the image
+    /// where a file of its own is written: the first save of this store, and whenever a
+    /// journal has become long. It must be the image that `outline` is of.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::save_delta`], and [`StoreError::BadDelta`] when a change comes
+    /// without its values.
+    pub fn save_changes<'a>(
+        &mut self,
+        outline: &MemoryImage,
+        delta: &ImageDelta,
+        whole: &dyn Fn() -> Cow<'a, MemoryImage>,
+    ) -> Result<Saved, StoreError> {
+        if let Some(without) = delta.without_values() {
+            return Err(StoreError::BadDelta {
+                tensor: without.name.clone(),
+                reason: "the values are not told".to_owned(),
+            });
+        }
+        self.save_told(outline, delta, whole)
+    }
+
+    fn save_told<'a>(
+        &mut self,
+        outline: &MemoryImage,
+        delta: &ImageDelta,
+        whole: &dyn Fn() -> Cow<'a, MemoryImage>,
+    ) -> Result<Saved, StoreError> {
+        self.check_writable(outline)?;
+        let changes = delta.changes(outline)?;
         if self.session.is_none() {
-            return self.save_snapshot(&*self.config.precision.round(image)?);
+            return self.save_snapshot(&*self.config.precision.round(&whole())?);
         }
         if self.config.delta_check == DeltaCheck::Compare {
-            self.check_complete(image, &changed)?;
+            self.check_complete(&whole(), &changes)?;
         }
-        self.append_or_base(image, &changed)
+        self.append_or_base(outline, changes, whole)
     }
 
     /// Makes `generation` the newest again, as a new generation with its contents that says
@@ -457,24 +496,25 @@ impl MemoryStore {
     }
 
     /// Appends a record, or gives the journal up and writes a whole file instead.
-    fn append_or_base(
+    fn append_or_base<'a>(
         &mut self,
-        image: &MemoryImage,
-        changed: &[Option<Vec<u32>>],
+        outline: &MemoryImage,
+        changes: Vec<Sparse>,
+        whole: &dyn Fn() -> Cow<'a, MemoryImage>,
     ) -> Result<Saved, StoreError> {
         let generation = Generation::new(self.next_sequence);
         let stamp = self.next_stamp();
-        let encode = || self.plan().delta(image, &stamp, changed);
+        let encode = || self.plan().delta(outline, &stamp, changes);
         let (bytes, rounded) = self.meter.encode(encode)?;
         let digest = delta::check_against(&bytes, &rounded, self.access())?;
         self.check_not_overtaken(generation)?;
         // The number is spent: after a failed flush nobody knows whether the record survives.
         self.next_sequence = self.next_sequence.saturating_add(1);
-        let appended = self.append(generation, image.last_chunk_id, &bytes);
+        let appended = self.append(generation, outline.last_chunk_id, &bytes);
         let Ok((file_bytes, name)) = appended else {
-            // Never again into a file whose flush failed. The whole image is at hand, and a
+            // Never again into a file whose flush failed. The whole image can be had, and a
             // new file is the one retry that is safe.
-            return self.save_snapshot(&*self.config.precision.round(image)?);
+            return self.save_snapshot(&*self.config.precision.round(&whole())?);
         };
         self.parent = Some((generation.number(), digest));
         let mut saved = Saved {
@@ -483,7 +523,7 @@ impl MemoryStore {
             path: path_of(&*self.storage, &name),
             form: SavedForm::Record,
         };
-        if self.is_rebase_due() && self.rebase(image, &stamp, digest).is_ok() {
+        if self.is_rebase_due() && self.rebase(&whole(), &stamp, digest).is_ok() {
             saved.form = SavedForm::RecordAndBase;
         }
         Ok(saved)
@@ -576,11 +616,20 @@ impl MemoryStore {
         save::publish(storage, &temporary, &name, generation).map(drop)
     }
 
-    fn check_complete(
-        &self,
-        image: &MemoryImage,
-        changed: &[Option<Vec<u32>>],
-    ) -> Result<(), StoreError> {
+    fn check_complete(&self, image: &MemoryImage, changes: &[Sparse]) -> Result<(), StoreError> {
+        for (tensor, told) in image.tensors.iter().zip(changes) {
+            let pairs = told.coordinates.iter().flatten().zip(&told.values);
+            let is_other = |&(&at, value): &(&u32, &f32)| {
+                let there = tensor.values.get(at as usize);
+                there.map(|there| there.to_bits()) != Some(value.to_bits())
+            };
+            if let Some((at, _)) = pairs.clone().find(is_other) {
+                return Err(StoreError::BadDelta {
+                    tensor: tensor.name.clone(),
+                    reason: format!("coordinate {at} is told another value than it has"),
+                });
+            }
+        }
         let Some(before) = self.newest_image() else {
             return Ok(());
         };
@@ -589,7 +638,9 @@ impl MemoryStore {
             return Ok(());
         };
         for (index, needed) in all.coordinates(rounded)?.iter().enumerate() {
-            let told = changed.get(index).and_then(Option::as_ref);
+            let told = changes
+                .get(index)
+                .and_then(|told| told.coordinates.as_ref());
             let missing = |at: &&u32| told.is_some_and(|told| told.binary_search(at).is_err());
             if let Some(at) = needed.iter().flatten().find(missing) {
                 return Err(StoreError::BadDelta {
