@@ -11,13 +11,9 @@ use cubecl::prelude::*;
 use titans_core::Changes;
 
 use crate::backend::{UNITS, cubes, dims, output_beside};
+use crate::blocks::{Blocks, own_block};
 use crate::ops::host_words;
 use crate::reduce::{sum_before_unit, sum_over_units};
-
-/// Numbers of a tensor that one unit compares at least.
-const LEAST_PER_UNIT: usize = 16;
-/// Cubes that share a tensor of one memory at most: each tells the host a count.
-const MOST_BLOCKS: usize = 1024;
 
 /// As [`titans_core::MemoryOps::changes`], on the device of f32 tensors. Two waits for the
 /// device: for the counts, which say how long the lists are, and for the lists.
@@ -132,25 +128,6 @@ impl List {
     }
 }
 
-/// How the numbers of a tensor of one memory are dealt out to cubes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Blocks {
-    pub(crate) count: usize,
-    per_unit: usize,
-}
-
-impl Blocks {
-    /// # Panics
-    /// If there are no numbers.
-    pub(crate) fn of(numbers: usize) -> Self {
-        let per_unit = numbers.div_ceil(UNITS * MOST_BLOCKS).max(LEAST_PER_UNIT);
-        Self {
-            count: numbers.div_ceil(UNITS * per_unit),
-            per_unit,
-        }
-    }
-}
-
 #[backend_extension(Cube, Fusion)]
 pub(crate) trait ChangesKernels: Backend {
     /// See [`count_changed`]: two tensors `[memories, rows, columns]` to
@@ -252,28 +229,24 @@ fn count_changed(
     #[comptime] units: usize,
 ) {
     let mut scratch = Shared::<[u32]>::new_slice(units);
-    let numbers = numbers as usize;
-    let per_block = per_unit as usize * units;
-    let blocks = numbers.div_ceil(per_block);
     let unit = UNIT_POS_X as usize;
-    // Cubes past the last block count it again.
-    let cube = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) as usize;
-    let cube = min(cube, memories as usize * blocks - 1);
-    let of_memory = cube / blocks * numbers;
-    let first = cube % blocks * per_block;
-    let end = min(first + per_block, numbers);
-
+    let block = own_block(
+        memories as usize,
+        numbers as usize,
+        per_unit as usize,
+        units,
+    );
     let mut changed = 0u32;
-    let mut position = first + unit;
-    while position < end {
-        if has_changed(before, after, of_memory + position) {
+    let mut position = block.start + unit;
+    while position < block.end {
+        if has_changed(before, after, block.memory_start + position) {
             changed += 1u32;
         }
         position += units;
     }
     let changed = sum_over_units::<u32>(changed, &mut scratch);
     if unit == 0usize {
-        counts[cube] = changed as i32;
+        counts[block.index] = changed as i32;
     }
 }
 
@@ -297,18 +270,12 @@ fn list_changed(
     #[comptime] units: usize,
 ) {
     let mut scratch = Shared::<[u32]>::new_slice(units);
-    let numbers = numbers as usize;
     let per_unit = per_unit as usize;
-    let per_block = per_unit * units;
-    let blocks = numbers.div_ceil(per_block);
-    let cube = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) as usize;
-    let cube = min(cube, memories as usize * blocks - 1);
-    let of_memory = cube / blocks * numbers;
-
+    let block = own_block(memories as usize, numbers as usize, per_unit, units);
+    let of_memory = block.memory_start;
     // Each unit owns a stretch, so that positions are in order.
-    let first = cube % blocks * per_block + UNIT_POS_X as usize * per_unit;
-    let start = min(first, numbers);
-    let end = min(first + per_unit, numbers);
+    let start = min(block.start + UNIT_POS_X as usize * per_unit, block.end);
+    let end = min(start + per_unit, block.end);
     let mut changed = 0u32;
     for position in start..end {
         if has_changed(before, after, of_memory + position) {
@@ -316,7 +283,7 @@ fn list_changed(
         }
     }
     let before_unit = sum_before_unit(changed, &mut scratch);
-    let mut place = places[cube] as usize + before_unit as usize;
+    let mut place = places[block.index] as usize + before_unit as usize;
     for position in start..end {
         if has_changed(before, after, of_memory + position) {
             list[place] = position as i32;

@@ -3,7 +3,8 @@
 //! `CubeOps` implements [`titans_core::MemoryOps`]: of sparse memories the selection of the
 //! active channels, the read and the ordered write of a chunk, each one or two launches for
 //! many memories at once; of dense ones the update, as matrix products and few launches between
-//! them ([`titans_core::DenseOps`]); and the largest coordinates of a gradient.
+//! them ([`titans_core::DenseOps`]); the largest coordinates of a gradient; and what a write
+//! has changed.
 //! [`titans_core::TensorOps`] and the core's tensor operations are the reference; a test holds
 //! every kernel against them.
 //!
@@ -14,6 +15,8 @@
 mod activate;
 #[cfg(feature = "cube")]
 mod backend;
+#[cfg(feature = "cube")]
+mod blocks;
 #[cfg(feature = "cube")]
 mod changes;
 #[cfg(feature = "cube")]

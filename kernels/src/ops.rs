@@ -31,8 +31,8 @@ pub struct CubeOps {
 }
 
 impl MemoryOps for CubeOps {
-    /// One launch, a cube for each memory; the tensors of a memory are copied together before
-    /// and apart after it.
+    /// Nine launches, cubes for each block of each memory; the tensors of a memory are copied
+    /// together before and apart after them.
     fn keep_largest(&self, gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
         let first = &gradient[0];
         let mut types = gradient.iter().map(|tensor| tensor.dtype());
