@@ -4,11 +4,12 @@ use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use titans_core::{
     ActiveChannels, Changes, DenseOps, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps,
-    Products, RetentionGate, TensorOps, WriteRule, Written,
+    Products, RetentionGate, TensorOps, UpdateCoefficients, WriteRule, Written,
 };
 
 use crate::backend::{MOST_CUBES, MOST_VALUE_DIM, SparseKernels, WriteParameters};
 use crate::changes;
+use crate::dense;
 use crate::largest::LargestKernels;
 use crate::report::{self, Report};
 
@@ -55,6 +56,23 @@ impl MemoryOps for CubeOps {
                 part.reshape([memories, rows, columns])
             })
             .collect()
+    }
+
+    /// One launch, a cube for each memory.
+    fn update_coefficients(
+        &self,
+        steps: &Tensor<2>,
+        momentum_decays: &[Tensor<2>],
+        retention: &Tensor<2>,
+    ) -> UpdateCoefficients {
+        let mut gates = momentum_decays.iter().chain([steps, retention]);
+        let instead = gates.find_map(|gate| instead(gate, DType::F32));
+        match instead {
+            None if momentum_decays.len() <= 2 => {
+                dense::update_coefficients(steps, momentum_decays, retention)
+            }
+            _ => TensorOps.update_coefficients(steps, momentum_decays, retention),
+        }
     }
 
     /// Two launches and a copy to the host for each tensor that has changed, and one copy of

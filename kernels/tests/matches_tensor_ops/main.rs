@@ -6,6 +6,7 @@
 
 mod changes;
 mod dense;
+mod scan;
 
 use std::sync::Arc;
 

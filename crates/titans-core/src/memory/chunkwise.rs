@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 
 use super::advance::{StepGates, StepRetention, advance, norm_of_all};
-use super::coefficients::{AtEnd, PerToken};
+use super::coefficients::PerToken;
 use super::learned::Learned;
 use super::pass::first_then_last;
 use super::recurrent;
@@ -72,7 +72,8 @@ fn closed_form(
 ) -> Updated {
     let surprise = surprise(rules, &learned, tokens);
     let decays = rules.momentum_decays(tokens);
-    let coefficients = AtEnd::new(&surprise.steps, &decays, &surprise.retention);
+    let coefficients =
+        (rules.ops).update_coefficients(&surprise.steps, &decays, &surprise.retention);
     let target = learned
         .initial
         .as_ref()

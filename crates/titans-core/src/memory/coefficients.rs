@@ -12,21 +12,23 @@ use burn::tensor::Tensor;
 /// ```
 ///
 /// and likewise for every momentum buffer.
-pub(crate) struct AtEnd {
-    /// `[memories, 1]`.
-    pub(crate) weights_kept: Tensor<2>,
-    /// One `[memories, 1]` per buffer.
-    pub(crate) momentum_into_weights: Vec<Tensor<2>>,
-    /// `[memories, tokens]`, steps included.
-    pub(crate) gradient_into_weights: Tensor<2>,
+#[derive(Clone, Debug)]
+pub struct UpdateCoefficients {
+    /// How much of the weights is kept, `[memories, 1]`.
+    pub weights_kept: Tensor<2>,
+    /// How much of each buffer is in the weights, one `[memories, 1]` per buffer.
+    pub momentum_into_weights: Vec<Tensor<2>>,
+    /// How much of each gradient is in the weights, `[memories, tokens]`, steps included.
+    pub gradient_into_weights: Tensor<2>,
     /// `[j][k]`: how much of buffer k is in buffer j at the end, `[memories, 1]`, `k <= j`.
-    pub(crate) momentum_into_momentum: Vec<Vec<Tensor<2>>>,
-    /// How much of each gradient is in buffer j at the end, `[memories, tokens]`.
-    pub(crate) gradient_into_momentum: Vec<Tensor<2>>,
+    pub momentum_into_momentum: Vec<Vec<Tensor<2>>>,
+    /// How much of each gradient is in buffer j at the end, `[memories, tokens]`, steps
+    /// included.
+    pub gradient_into_momentum: Vec<Tensor<2>>,
 }
 
-impl AtEnd {
-    /// Goes through the stages from the last to the first: what reaches a stage at token `t`
+impl UpdateCoefficients {
+    /// By tensor operations. Goes through the stages from the last to the first: what reaches a stage at token `t`
     /// is in the end result as often as what it becomes there and at every later token.
     ///
     /// # Shapes
@@ -218,7 +220,7 @@ mod tests {
         let device = Device::flex();
         let of = |values: [[f32; 2]; 1]| Tensor::<2>::from_data(values, &device);
         let decays = [of([[0.5, 0.5]]), of([[0.25, 0.25]])];
-        let at_end = AtEnd::new(&of([[1.0, 2.0]]), &decays, &of([[0.5, 0.5]]));
+        let at_end = UpdateCoefficients::new(&of([[1.0, 2.0]]), &decays, &of([[0.5, 0.5]]));
         // S1: -1, -2.5.  S2: -1, -2.75.  W: -1, -3.25.
         let sum = |of_each: &Tensor<2>| host_floats(of_each.clone()).iter().sum::<f32>();
         assert_eq!(sum(&at_end.gradient_into_weights), 3.25);
@@ -247,7 +249,7 @@ mod tests {
                 Tensor::<2>::from_data(TensorData::new(values, [2, tokens]), &device)
             };
             let (steps, decays, retention) = (of(1), [of(2), of(3)], of(4));
-            let at_end = AtEnd::new(&steps, &decays, &retention);
+            let at_end = UpdateCoefficients::new(&steps, &decays, &retention);
             let each = PerToken::new(steps, &decays, &retention);
             let last = |of_each: Tensor<2>| of_each.narrow(1, tokens - 1, 1);
             let last_row = each.gradient_into_weights.narrow(1, tokens - 1, 1);

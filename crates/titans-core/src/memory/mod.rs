@@ -17,6 +17,7 @@ mod surprise;
 mod tokens;
 mod update;
 
+pub use coefficients::UpdateCoefficients;
 pub use config::MemoryConfig;
 pub use delta_rule::{DecayOrder, DeltaChunk, DeltaResult, delta_chunk};
 pub use pass::{Form, Passed, ReadTime, Reading, Tail};

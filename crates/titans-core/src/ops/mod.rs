@@ -33,7 +33,7 @@ use std::fmt::Debug;
 use burn::tensor::{Device, Int, Tensor};
 
 use self::changes::changes_on_host;
-use crate::memory::largest_elements;
+use crate::memory::{UpdateCoefficients, largest_elements};
 use crate::miras::RetentionGate;
 
 /// The active channels of some tokens.
@@ -187,6 +187,21 @@ pub trait MemoryOps: Debug + Send + Sync {
     /// - `gradient`: one `[memories, rows, columns]` per tensor
     fn keep_largest(&self, gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
         largest_elements(gradient, count)
+    }
+
+    /// How the weights and momenta after an update are made from those before it and from the
+    /// gradients of its tokens: an affine scan over the tokens.
+    ///
+    /// # Shapes
+    /// - `steps`, `retention`, each of `momentum_decays`: `[memories, tokens]`, at least one
+    ///   token
+    fn update_coefficients(
+        &self,
+        steps: &Tensor<2>,
+        momentum_decays: &[Tensor<2>],
+        retention: &Tensor<2>,
+    ) -> UpdateCoefficients {
+        UpdateCoefficients::new(steps, momentum_decays, retention)
     }
 
     /// What a write has changed: of each memory and each of its tensors the coordinates that
