@@ -157,12 +157,10 @@ impl SparseKernels for CubeBackend {
         let [_, channels, value_dim] = dims(&weights);
         let [memories, tokens, active] = dims(&features);
         let predictions = output_beside(&weights, [memories, tokens, value_dim], DType::F32);
-        let client = weights.client.clone();
-        let numbers = memories * tokens * value_dim;
-        let cube_dim = CubeDim::new(&client, numbers);
+        let (client, count, cube_dim) = one_unit_for(&weights, memories * tokens * value_dim);
         read_active::launch(
             &client,
-            cubecl::calculate_cube_count_elemwise(&client, numbers, cube_dim),
+            count,
             cube_dim,
             weights.into_buffer_arg(),
             indices.into_buffer_arg(),
@@ -235,6 +233,17 @@ impl SparseKernels for CubeBackend {
 pub(crate) fn cubes(count: usize) -> CubeCount {
     let rows = count.div_ceil(MOST_CUBES);
     CubeCount::Static(count.min(MOST_CUBES) as u32, rows as u32, 1)
+}
+
+/// A launch on the device of a tensor with a unit for each of some numbers.
+pub(crate) fn one_unit_for(
+    tensor: &CubeTensor,
+    numbers: usize,
+) -> (cubecl::client::Client, CubeCount, CubeDim) {
+    let client = tensor.client.clone();
+    let dim = CubeDim::new(&client, numbers);
+    let count = cubecl::calculate_cube_count_elemwise(&client, numbers, dim);
+    (client, count, dim)
 }
 
 pub(crate) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {

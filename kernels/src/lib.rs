@@ -34,6 +34,8 @@ mod reduce;
 #[cfg(feature = "cube")]
 mod report;
 #[cfg(feature = "cube")]
+mod scan;
+#[cfg(feature = "cube")]
 mod write;
 
 #[cfg(feature = "cube")]

@@ -12,6 +12,7 @@ use crate::changes;
 use crate::dense;
 use crate::largest::LargestKernels;
 use crate::report::{self, Report};
+use crate::scan::ScanKernels;
 
 /// Numbers of the weights that are stacked for one launch: 1 GiB, which a buffer of every
 /// device with that much memory can be.
@@ -73,6 +74,28 @@ impl MemoryOps for CubeOps {
             }
             _ => TensorOps.update_coefficients(steps, momentum_decays, retention),
         }
+    }
+
+    /// One launch, a cube for each memory.
+    fn affine_scan(&self, before: &Tensor<2>, decay: &Tensor<2>, input: &Tensor<2>) -> Tensor<2> {
+        let instead = [before, decay, input].map(|given| instead(given, DType::F32));
+        if instead.iter().any(Option::is_some) {
+            return TensorOps.affine_scan(before, decay, input);
+        }
+        Tensor::from_dispatch(<Dispatch as ScanKernels>::scan_tokens(
+            before.clone().into_dispatch(),
+            decay.clone().into_dispatch(),
+            input.clone().into_dispatch(),
+        ))
+    }
+
+    /// One launch, a unit for each token of each memory.
+    fn running_products(&self, decay: &Tensor<2>) -> Tensor<3> {
+        if let Some(ops) = instead(decay, DType::F32) {
+            return ops.running_products(decay);
+        }
+        let decay = decay.clone().into_dispatch();
+        Tensor::from_dispatch(<Dispatch as ScanKernels>::multiply_tokens(decay))
     }
 
     /// Two launches and a copy to the host for each tensor that has changed, and one copy of

@@ -14,7 +14,7 @@ use super::curve::Curve;
 use super::layer::{ErrorScalarsLaunch, activate, back, errors};
 use super::scan::{SHARES, coefficients};
 use super::write_back::write_back;
-use crate::backend::{UNITS, cubes, dims, output_beside};
+use crate::backend::{UNITS, cubes, dims, one_unit_for, output_beside};
 use crate::product::{Transposed, element, product};
 
 /// Rows of every product that makes a prediction. The library chooses its tiles by the number
@@ -358,9 +358,5 @@ fn own(tensor: CubeTensor) -> CubeTensor {
 }
 
 fn one_unit_each(tensor: &CubeTensor) -> (cubecl::client::Client, CubeCount, CubeDim) {
-    let client = tensor.client.clone();
-    let numbers = tensor.meta.num_elements();
-    let dim = CubeDim::new(&client, numbers);
-    let count = cubecl::calculate_cube_count_elemwise(&client, numbers, dim);
-    (client, count, dim)
+    one_unit_for(tensor, tensor.meta.num_elements())
 }

@@ -130,6 +130,63 @@ fn coefficients_of_an_update_are_those_of_the_recurrence() {
     }
 }
 
+/// Numbers near one, and zero now and then.
+fn decays(drawn: &mut Numbers, count: usize) -> Vec<f32> {
+    let drawn = drawn.draw(count).into_iter().enumerate();
+    drawn
+        .map(|(at, x)| if at % 89 == 61 { 0.0 } else { 0.97 + 0.03 * x })
+        .collect()
+}
+
+#[test]
+fn a_scan_is_the_plain_recurrence() {
+    let gpu = device();
+    for (seed, (memories, tokens)) in (0..).zip(SIZES) {
+        let mut drawn = Numbers::new(seed);
+        let decay = decays(&mut drawn, memories * tokens);
+        let input = drawn.draw(memories * tokens);
+        let before = drawn.draw(memories);
+        let given: [Tensor<2>; 3] = [
+            tensor(&before, [memories, 1], &gpu),
+            tensor(&decay, [memories, tokens], &gpu),
+            tensor(&input, [memories, tokens], &gpu),
+        ];
+        poison(&gpu, memories * tokens);
+        let ours = CubeOps::default().affine_scan(&given[0], &given[1], &given[2]);
+        let mut expected = Vec::new();
+        for (memory, before) in before.iter().enumerate() {
+            let mut now = f64::from(*before);
+            for at in memory * tokens..(memory + 1) * tokens {
+                now = f64::from(decay[at]) * now + f64::from(input[at]);
+                expected.push(now as f32);
+            }
+        }
+        assert_close(&floats(ours), &expected, &format!("{memories} x {tokens}"));
+    }
+}
+
+#[test]
+fn running_products_are_those_of_the_plain_loop() {
+    let gpu = device();
+    for (seed, (memories, tokens)) in (0..).zip([(1, 1), (3, 2), (2, 13), (5, 31), (1, 257)]) {
+        let decay = decays(&mut Numbers::new(seed), memories * tokens);
+        let on_gpu: Tensor<2> = tensor(&decay, [memories, tokens], &gpu);
+        poison(&gpu, memories * tokens * tokens);
+        let ours = floats(CubeOps::default().running_products(&on_gpu));
+        let mut expected = Vec::new();
+        for decay in decay.chunks_exact(tokens) {
+            for to in 0..tokens {
+                for from in 0..tokens {
+                    let between = decay.iter().take(to + 1).skip(from + 1);
+                    let product: f64 = between.map(|x| f64::from(*x)).product();
+                    expected.push(if from > to { 0.0 } else { product as f32 });
+                }
+            }
+        }
+        assert_close(&ours, &expected, &format!("{memories} x {tokens}"));
+    }
+}
+
 /// `yaad` is not a memory of the dense kernels: its closed form takes the coefficients.
 #[test]
 fn a_closed_form_on_the_device_takes_the_coefficients_of_the_kernel() {

@@ -84,7 +84,12 @@ fn closed_form(
             learned: &learned,
             target,
             outers: &surprise.outers,
-            coefficients: &PerToken::new(surprise.steps.clone(), &decays, &surprise.retention),
+            coefficients: &PerToken::new(
+                rules.ops.as_ref(),
+                surprise.steps.clone(),
+                &decays,
+                &surprise.retention,
+            ),
         };
         rules.config.miras.architecture.predict(&maps, queries)
     });

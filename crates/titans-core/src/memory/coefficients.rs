@@ -3,6 +3,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::ops::MemoryOps;
+
 /// How the weights and momenta after an update are made from those before it and from the
 /// gradients of its tokens (`docs/chunkwise.md`).
 ///
@@ -111,6 +113,30 @@ fn scan_back(decay: &Tensor<2>, input: Tensor<2>) -> Tensor<2> {
     sum
 }
 
+/// `c_t = decay_t c_(t-1) + input_t` from `c_0 = before`, in logarithmically many steps, exact
+/// through zeros.
+///
+/// # Shapes
+/// - `before`: `[memories, 1]`
+/// - `decay`, `input`: `[memories, tokens]`
+pub(crate) fn scan(before: &Tensor<2>, decay: &Tensor<2>, input: &Tensor<2>) -> Tensor<2> {
+    let [memories, tokens] = input.dims();
+    let options = (&input.device(), input.dtype());
+    let earlier = |of_each: Tensor<2>, distance: usize, first: Tensor<2>| {
+        Tensor::cat(vec![first, of_each.narrow(1, 0, tokens - distance)], 1)
+    };
+    let (mut factor, mut sum) = (decay.clone(), input.clone());
+    let mut distance = 1;
+    while distance < tokens {
+        let ones = Tensor::ones([memories, distance], options);
+        let zeros = Tensor::zeros([memories, distance], options);
+        sum = sum.clone() + factor.clone() * earlier(sum, distance, zeros);
+        factor = factor.clone() * earlier(factor, distance, ones);
+        distance *= 2;
+    }
+    sum + factor * before.clone()
+}
+
 /// How the weights after each token of an update are made, for reads beside the tokens.
 pub(crate) struct PerToken {
     /// `[memories, tokens]`.
@@ -125,6 +151,7 @@ impl PerToken {
     /// # Shapes
     /// - `steps`, `retention`, each of `momentum_decays`: `[memories, tokens]`
     pub(crate) fn new(
+        ops: &dyn MemoryOps,
         steps: Tensor<2>,
         momentum_decays: &[Tensor<2>],
         retention: &Tensor<2>,
@@ -133,7 +160,7 @@ impl PerToken {
         let mut from_gradients: Option<Tensor<3>> = None;
         let mut from_buffers: Vec<Tensor<2>> = Vec::new();
         for decay in momentum_decays {
-            let through = products(decay);
+            let through = ops.running_products(decay);
             let carried = carried(&through, decay);
             from_gradients = Some(match from_gradients {
                 Some(inner) => through.clone().matmul(inner),
@@ -145,7 +172,7 @@ impl PerToken {
                 .collect();
             from_buffers.push(carried);
         }
-        let kept = products(retention);
+        let kept = ops.running_products(retention);
         let weights_kept = carried(&kept, retention);
         Self {
             gradient_into_weights: match from_gradients {
@@ -200,7 +227,7 @@ fn apply(matrix: &Tensor<3>, column: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::host_floats;
+    use crate::ops::{TensorOps, host_floats};
     use burn::tensor::{Device, TensorData};
 
     #[test]
@@ -212,6 +239,37 @@ mod tests {
             host_floats(carried(&products(&decay), &decay)),
             [0.5, 0.0, 0.0]
         );
+    }
+
+    #[test]
+    fn a_scan_is_the_recurrence_also_through_zero() {
+        let device = Device::flex();
+        for tokens in [1, 2, 3, 7, 33] {
+            let of = |salt: usize, count: usize| -> Vec<f32> {
+                let wave = |at: usize| ((at * 7 + salt * 3) as f32).sin();
+                (0..2 * count)
+                    .map(|at| if (at + salt) % 5 == 4 { 0.0 } else { wave(at) })
+                    .collect()
+            };
+            let (before, decay, input) = (of(1, 1), of(2, tokens), of(3, tokens));
+            let tensor = |values: &[f32], count| -> Tensor<2> {
+                Tensor::from_data(TensorData::new(values.to_vec(), [2, count]), &device)
+            };
+            let found = host_floats(scan(
+                &tensor(&before, 1),
+                &tensor(&decay, tokens),
+                &tensor(&input, tokens),
+            ));
+            for (memory, found) in found.chunks_exact(tokens).enumerate() {
+                let mut carried = before[memory];
+                for (token, found) in found.iter().enumerate() {
+                    let at = memory * tokens + token;
+                    carried = decay[at] * carried + input[at];
+                    let error = (found - carried).abs();
+                    assert!(error < 1e-5, "{tokens} tokens: {found}, {carried}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -250,7 +308,7 @@ mod tests {
             };
             let (steps, decays, retention) = (of(1), [of(2), of(3)], of(4));
             let at_end = UpdateCoefficients::new(&steps, &decays, &retention);
-            let each = PerToken::new(steps, &decays, &retention);
+            let each = PerToken::new(&TensorOps, steps, &decays, &retention);
             let last = |of_each: Tensor<2>| of_each.narrow(1, tokens - 1, 1);
             let last_row = each.gradient_into_weights.narrow(1, tokens - 1, 1);
             let mut pairs = vec![

@@ -37,6 +37,7 @@ use crate::error::{ConfigError, InputError, StateError};
 use crate::miras::{MemoryArchitecture, Start, StaticMaps};
 use crate::ops::{DenseRule, Expansion, HostOps, MemoryOps, host_floats};
 use chunkwise::Detail;
+pub(crate) use coefficients::{products, scan};
 use learned::Learned;
 use pass::{Dense, Pass};
 use rows::RowMemory;

@@ -1,6 +1,6 @@
 //! What some tokens say at the gradient base: errors, gradients, and who is written.
 
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor};
 
 use super::learned::Learned;
 use super::rules::Rules;
@@ -60,10 +60,12 @@ pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -
 
     let (retention, smoothed_surprise) = match rules.sigmoid(tokens) {
         Some(gate) if rules.update().gate_span == GateSpan::PerToken => {
-            let smoothed = smooth(
-                learned.smoothed_surprise.clone(),
-                relative_error.clone(),
-                gate.smoothing,
+            // `smoothed_t = smoothing * smoothed_(t-1) + (1 - smoothing) * surprise_t`.
+            let smoothing = relative_error.zeros_like() + gate.smoothing;
+            let smoothed = rules.ops.affine_scan(
+                &learned.smoothed_surprise,
+                &smoothing,
+                &(relative_error.clone() * (1.0 - gate.smoothing)),
             );
             let last = smoothed.clone().narrow(1, count - 1, 1);
             (gate.retention(smoothed), last)
@@ -137,22 +139,4 @@ pub(crate) fn written_tokens(rules: &Rules, relative_error: &Tensor<2>) -> Tenso
         return relative_error.clone().greater_equal_elem(0.0);
     }
     relative_error.clone().greater_elem(threshold)
-}
-
-/// `smoothed_t = smoothing * smoothed_(t-1) + (1 - smoothing) * surprise_t` for all tokens.
-fn smooth(before: Tensor<2>, surprise: Tensor<2>, smoothing: f32) -> Tensor<2> {
-    let [_, count] = surprise.dims();
-    let options = (&surprise.device(), surprise.dtype());
-    let smoothing = f64::from(smoothing);
-    let mut weights = vec![0.0; count * count];
-    for later in 0..count {
-        for earlier in 0..=later {
-            weights[earlier * count + later] =
-                (1.0 - smoothing) * smoothing.powi((later - earlier) as i32);
-        }
-    }
-    let fading: Vec<f64> = (1..=count).map(|age| smoothing.powi(age as i32)).collect();
-    let weights: Tensor<2> = Tensor::from_data(TensorData::new(weights, [count, count]), options);
-    let fading: Tensor<2> = Tensor::from_data(TensorData::new(fading, [1, count]), options);
-    before * fading + surprise.matmul(weights)
 }

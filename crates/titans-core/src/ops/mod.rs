@@ -33,7 +33,7 @@ use std::fmt::Debug;
 use burn::tensor::{Device, Int, Tensor};
 
 use self::changes::changes_on_host;
-use crate::memory::{UpdateCoefficients, largest_elements};
+use crate::memory::{UpdateCoefficients, largest_elements, products, scan};
 use crate::miras::RetentionGate;
 
 /// The active channels of some tokens.
@@ -202,6 +202,26 @@ pub trait MemoryOps: Debug + Send + Sync {
         retention: &Tensor<2>,
     ) -> UpdateCoefficients {
         UpdateCoefficients::new(steps, momentum_decays, retention)
+    }
+
+    /// `c_t = decay_t c_(t-1) + input_t` from `c_0 = before`.
+    ///
+    /// # Shapes
+    /// - `before`: `[memories, 1]`
+    /// - `decay`, `input`: `[memories, tokens]`
+    /// - returns: `[memories, tokens]`
+    fn affine_scan(&self, before: &Tensor<2>, decay: &Tensor<2>, input: &Tensor<2>) -> Tensor<2> {
+        scan(before, decay, input)
+    }
+
+    /// `P[t, s] = product of decay_j for s < j <= t`, zero for `s > t`: how much of what came
+    /// at each token is there after each later one.
+    ///
+    /// # Shapes
+    /// - `decay`: `[memories, tokens]`, at least one token
+    /// - returns: `[memories, tokens, tokens]`
+    fn running_products(&self, decay: &Tensor<2>) -> Tensor<3> {
+        products(decay)
     }
 
     /// What a write has changed: of each memory and each of its tensors the coordinates that
