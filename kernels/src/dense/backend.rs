@@ -9,6 +9,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::reshape;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
+use cubecl::zspace::metadata::Metadata;
 
 use super::curve::Curve;
 use super::layer::{ErrorScalarsLaunch, activate, back, errors};
@@ -40,14 +41,15 @@ pub(crate) trait DenseKernels: Backend {
     #[fusion(meta = |rows, weights| product_spec(rows.shape[0], rows.shape[1], weights.shape[2]))]
     fn forward_product(rows: FloatTensor<Self>, weights: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `deltas @ weights^T`: `[memories, rows, columns]` and `[memories, width, columns]`.
+    /// `deltas @ weights^T`: `[memories, tokens, columns]` and `[memories, width, columns]`.
     #[fusion(meta = |deltas, weights| {
         product_spec(deltas.shape[0], deltas.shape[1], weights.shape[1])
     })]
     fn backward_product(deltas: FloatTensor<Self>, weights: FloatTensor<Self>)
     -> FloatTensor<Self>;
 
-    /// `inputs^T @ shared`: `[memories, rows, width]` and `[memories, rows, columns]`.
+    /// `inputs^T @ shared`: `[memories, rows, width]`, of which the tokens count, and
+    /// `[memories, tokens, columns]`.
     #[fusion(meta = |inputs, shared| {
         product_spec(inputs.shape[0], inputs.shape[2], shared.shape[2])
     })]
@@ -113,23 +115,20 @@ fn errors_specs(
 ) -> (TensorSpec, TensorSpec, TensorSpec) {
     let [memories, tokens] = [values.shape[0], values.shape[1]];
     let relative_error = TensorSpec::new(Shape::new([memories, tokens]), DType::F32);
-    let sizes = gradient_shapes(
-        [memories, prediction.shape[1], prediction.shape[2]],
-        into.shape[1],
-        parameters.gradients,
-    );
+    let shape = [memories, tokens, prediction.shape[2]];
+    let sizes = gradient_shapes(shape, into.shape[1], parameters.gradients);
     let [delta, shared] = sizes.map(|shape| TensorSpec::new(Shape::new(shape), parameters.dtype));
     (relative_error, delta, shared)
 }
 
 fn back_specs(
-    _upstream: &TensorSpec,
-    z: &TensorSpec,
+    upstream: &TensorSpec,
+    _z: &TensorSpec,
     into: &TensorSpec,
     _curve: &Curve,
     dtype: &DType,
 ) -> (TensorSpec, TensorSpec) {
-    let shape = [z.shape[0], z.shape[1], z.shape[2]];
+    let shape = [upstream.shape[0], upstream.shape[1], upstream.shape[2]];
     let [delta, shared] = gradient_shapes(shape, into.shape[1], true)
         .map(|shape| TensorSpec::new(Shape::new(shape), *dtype));
     (delta, shared)
@@ -151,12 +150,15 @@ fn coefficients_specs(
 
 /// Shapes of deltas and of shared deltas.
 fn gradient_shapes(
-    [memories, rows, width]: [usize; 3],
+    [memories, tokens, width]: [usize; 3],
     shares: usize,
     gradients: bool,
 ) -> [[usize; 3]; 2] {
     match gradients {
-        true => [[memories, rows, width], [memories, rows, shares * width]],
+        true => [
+            [memories, tokens, width],
+            [memories, tokens, shares * width],
+        ],
         false => [[1, 1, 1]; 2],
     }
 }
@@ -183,9 +185,12 @@ impl DenseKernels for CubeBackend {
     }
 
     fn gradient_product(inputs: CubeTensor, shared: CubeTensor) -> CubeTensor {
-        let (inputs, shared) = (into_contiguous(inputs), into_contiguous(shared));
+        let (mut inputs, shared) = (into_contiguous(inputs), into_contiguous(shared));
         let [memories, _, width] = dims(&inputs);
-        let [_, _, columns] = dims(&shared);
+        let [_, tokens, columns] = dims(&shared);
+        // The rows past the tokens are passed over where they are.
+        let strides = inputs.meta.strides().clone();
+        *inputs.meta = Metadata::new(Shape::new([memories, tokens, width]), strides);
         let out = output_beside(&inputs, [memories, width, columns], DType::F32);
         product(inputs, shared, Transposed::Left, &out);
         out
@@ -219,14 +224,14 @@ impl DenseKernels for CubeBackend {
         let [_, tokens, _] = dims(&values);
         let [_, shares, _] = dims(&into);
         let relative_error = output_beside(&prediction, [memories, tokens], DType::F32);
-        let shapes = gradient_shapes([memories, rows, value_dim], shares, parameters.gradients);
+        let shapes = gradient_shapes([memories, tokens, value_dim], shares, parameters.gradients);
         let [delta, shared] =
             shapes.map(|shape| output_beside(&prediction, shape, parameters.dtype));
-        let all_rows = memories * rows;
+        let all_tokens = memories * tokens;
         let units = value_dim.next_power_of_two().clamp(32, UNITS);
         errors::launch(
             &prediction.client.clone(),
-            cubes(all_rows),
+            cubes(all_tokens),
             CubeDim::new_1d(units as u32),
             prediction.into_buffer_arg(),
             values.into_buffer_arg(),
@@ -237,7 +242,7 @@ impl DenseKernels for CubeBackend {
             rows as u32,
             tokens as u32,
             value_dim as u32,
-            all_rows as u32,
+            all_tokens as u32,
             ErrorScalarsLaunch::new(
                 parameters.slope,
                 parameters.surprise_threshold,
@@ -263,9 +268,9 @@ impl DenseKernels for CubeBackend {
         let into = into_contiguous(into);
         let [memories, rows, width] = dims(&z);
         let [_, shares, tokens] = dims(&into);
-        let [delta, shared] = gradient_shapes([memories, rows, width], shares, true)
+        let [delta, shared] = gradient_shapes([memories, tokens, width], shares, true)
             .map(|shape| output_beside(&z, shape, dtype));
-        let (client, count, dim) = one_unit_each(&z);
+        let (client, count, dim) = one_unit_each(&upstream);
         back::launch(
             &client,
             count,

@@ -30,7 +30,7 @@ pub(crate) struct ErrorScalars {
 }
 
 /// The relative error of each token and, if asked for, the gradient at its prediction: as it
-/// is, and times each share that it has in the result; one cube per row.
+/// is, and times each share that it has in the result; one cube per token.
 ///
 /// ```text
 /// e = prediction - value;   relative_error = ||e|| / ||value||
@@ -38,12 +38,12 @@ pub(crate) struct ErrorScalars {
 /// ```
 ///
 /// # Shapes
-/// - `prediction`, `delta`: `[memories, rows, value_dim]`; rows past the tokens fill a block
-///   of the products, and become zero
-/// - `values`: `[memories, tokens, value_dim]`
+/// - `prediction`: `[memories, rows, value_dim]`; rows past the tokens fill a block of the
+///   products
+/// - `values`, `delta`: `[memories, tokens, value_dim]`
 /// - `into`: `[memories, shares, tokens]`
 /// - `relative_error`: `[memories, tokens]`
-/// - `shared`: `[memories, rows, shares, value_dim]`
+/// - `shared`: `[memories, tokens, shares, value_dim]`
 #[cube(launch)]
 pub(crate) fn errors<F: Float>(
     prediction: &[f32],
@@ -55,7 +55,7 @@ pub(crate) fn errors<F: Float>(
     rows: u32,
     tokens: u32,
     value_dim: u32,
-    all_rows: u32,
+    all_tokens: u32,
     scalars: ErrorScalars,
     #[comptime] shares: usize,
     #[comptime] units: usize,
@@ -67,16 +67,13 @@ pub(crate) fn errors<F: Float>(
     let tokens = tokens as usize;
     let value_dim = value_dim as usize;
     let unit = UNIT_POS_X as usize;
-    // Cubes past the last row compute it again.
+    // Cubes past the last token compute it again.
     let cube = (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) as usize;
-    let row = min(cube, all_rows as usize - 1);
-    let memory = row / rows;
-    let token = row % rows;
-    let is_token = token < tokens;
-    let first = row * value_dim;
-    // A row past the tokens looks at the last one and then writes zeros.
-    let token = min(token, tokens - 1);
-    let first_value = (memory * tokens + token) * value_dim;
+    let index = min(cube, all_tokens as usize - 1);
+    let memory = index / tokens;
+    let token = index % tokens;
+    let first = (memory * rows + token) * value_dim;
+    let first_value = index * value_dim;
 
     let mut error_energy = 0.0f32;
     let mut value_energy = 0.0f32;
@@ -95,21 +92,21 @@ pub(crate) fn errors<F: Float>(
         scalars.smallest_norm,
     );
     let relative = error_norm / max(value_norm, floor);
-    if is_token && unit == 0usize {
-        relative_error[memory * tokens + token] = relative;
+    if unit == 0usize {
+        relative_error[index] = relative;
     }
 
     if comptime![gradients] {
-        let is_written = is_token && is_surprising(relative, scalars.surprise_threshold);
+        let is_written = is_surprising(relative, scalars.surprise_threshold);
         let mut position = unit;
         while position < value_dim {
             let error = prediction[first + position] - values[first_value + position];
             let gradient = select(is_written, scalars.slope * error, 0.0f32);
-            delta[first + position] = F::cast_from(gradient);
+            delta[first_value + position] = F::cast_from(gradient);
             #[unroll]
             for share in 0..shares {
                 let factor = into[(memory * shares + share) * tokens + token];
-                shared[(row * shares + share) * value_dim + position] =
+                shared[(index * shares + share) * value_dim + position] =
                     F::cast_from(factor * gradient);
             }
             position += units;
@@ -118,14 +115,15 @@ pub(crate) fn errors<F: Float>(
 }
 
 /// The gradient at the input of an activation, from that at the input of the layer after it;
-/// one unit per number. Of rows that [`errors`] made zero it makes zero.
+/// one unit per number.
 ///
 /// `delta = upstream act'(z)`, and times each share of the token.
 ///
 /// # Shapes
-/// - `upstream`, `z`, `delta`: `[memories, rows, width]`
+/// - `upstream`, `delta`: `[memories, tokens, width]`
+/// - `z`: `[memories, rows, width]`, of which those past the tokens are not looked at
 /// - `into`: `[memories, shares, tokens]`
-/// - `shared`: `[memories, rows, shares, width]`
+/// - `shared`: `[memories, tokens, shares, width]`
 #[cube(launch)]
 pub(crate) fn back<F: Float>(
     upstream: &[f32],
@@ -141,20 +139,21 @@ pub(crate) fn back<F: Float>(
     #[define(F)] _element: ElemType,
 ) {
     let position = ABSOLUTE_POS;
-    if position < z.len() {
+    if position < upstream.len() {
         let rows = rows as usize;
         let tokens = tokens as usize;
         let width = width as usize;
         let column = position % width;
-        let row = position / width;
-        let memory = row / rows;
-        let token = min(row % rows, tokens - 1);
-        let gradient = upstream[position] * derivative(z[position], curve);
+        let index = position / width;
+        let memory = index / tokens;
+        let token = index % tokens;
+        let at = (memory * rows + token) * width + column;
+        let gradient = upstream[position] * derivative(z[at], curve);
         delta[position] = F::cast_from(gradient);
         #[unroll]
         for share in 0..shares {
             let factor = into[(memory * shares + share) * tokens + token];
-            shared[(row * shares + share) * width + column] = F::cast_from(factor * gradient);
+            shared[(index * shares + share) * width + column] = F::cast_from(factor * gradient);
         }
     }
 }
