@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 use common::draw::seed;
 use common::{bits, every_kind, memory, numbers, random};
 use titans_core::{
-    Form, HostState, MemoryState, NeuralMemory, ReadTime, Reading, SparseGate, StateDelta, Tail,
-    Tokens, WriteReport,
+    Form, HostState, MemoryState, NeuralMemory, ReadTime, Reading, SparseGate, StateDelta,
+    StateTensor, Tail, Tokens, WriteReport,
 };
 
 /// Two full updates, one that is cut short, and a length that is prime.
@@ -258,6 +258,45 @@ fn a_delta_of_a_batch_is_the_difference_of_each_memory() {
         }
     }
     assert!(told > 0, "no write told its values");
+}
+
+#[test]
+fn a_delta_can_be_told_with_the_values_of_the_state_after_it() {
+    seed(9);
+    let (mut told, mut gathered) = (0, 0);
+    for (what, config) in every_kind() {
+        let memory = memory(config);
+        let mut state = memory.initial_state();
+        for count in [1, 4, 1] {
+            let (keys, values) = (random(1, count), random(1, count));
+            let report = memory
+                .write(&mut state, keys.squeeze_dim(0), values.squeeze_dim(0))
+                .expect("finite");
+            let Some(delta) = report.delta else { continue };
+            let Some(with_values) = state.with_values(&delta) else {
+                continue;
+            };
+            let after = state.to_host();
+            assert_eq!(with_values.tensors.len(), delta.tensors.len(), "{what}");
+            for (changed, before) in with_values.tensors.iter().zip(&delta.tensors) {
+                let is_it = |t: &&StateTensor| t.role == changed.role && t.name == changed.name;
+                let tensor = after.tensors.iter().find(is_it).expect("it is there");
+                let expected: Vec<f32> = (changed.indices.iter())
+                    .flat_map(|index| {
+                        let start = *index as usize * changed.width;
+                        tensor.values[start..start + changed.width].to_vec()
+                    })
+                    .collect();
+                assert!(changed.values.as_ref() == Some(&expected), "{what}");
+                told += 1;
+                gathered += usize::from(before.values.is_none());
+            }
+        }
+    }
+    assert!(
+        gathered > 0 && told > gathered,
+        "{gathered} of {told} gathered"
+    );
 }
 
 #[test]

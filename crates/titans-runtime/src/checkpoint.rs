@@ -193,14 +193,18 @@ pub(crate) fn empty_snapshot(memory: &NeuralMemory, shard: ShardId) -> Snapshot 
     }
 }
 
-/// Where an image of the state after a write differs from one before it; `None` when the
-/// two do not have the same tensors, so that only a whole image will do.
-pub(crate) fn image_delta(delta: &StateDelta) -> Option<ImageDelta> {
-    let has_same_tensors =
-        delta.removed.is_empty() && delta.tensors.iter().all(|t| t.role != StateRole::Pending);
-    has_same_tensors.then(|| ImageDelta {
+/// Whether the images before and after a write have the same tensors; if not, only a whole
+/// image will do.
+pub(crate) fn has_same_tensors(delta: &StateDelta) -> bool {
+    delta.removed.is_empty() && delta.tensors.iter().all(|t| t.role != StateRole::Pending)
+}
+
+/// Where an image of the state after a write differs from one before it, if both
+/// [have the same tensors](has_same_tensors).
+pub(crate) fn image_delta(delta: &StateDelta) -> ImageDelta {
+    ImageDelta {
         tensors: delta.tensors.iter().map(tensor_delta).collect(),
-    })
+    }
 }
 
 fn tensor_delta(delta: &SparseDelta) -> TensorDelta {
@@ -210,13 +214,22 @@ fn tensor_delta(delta: &SparseDelta) -> TensorDelta {
         role: tensor_role(delta.role),
         changed: match &delta.values {
             Some(values) => Changed::Values {
-                coordinates: delta.indices.clone(),
+                coordinates: coordinates(delta),
                 values: values.clone(),
             },
             None if is_rows => Changed::Rows(delta.indices.clone()),
             None => Changed::Coordinates(delta.indices.clone()),
         },
     }
+}
+
+/// What a delta lists, number by number.
+fn coordinates(delta: &SparseDelta) -> Vec<u32> {
+    // A state has no more numbers than a 32-bit index reaches.
+    let width = delta.width as u32;
+    let rows = delta.indices.iter();
+    rows.flat_map(|row| row * width..(row + 1) * width)
+        .collect()
 }
 
 fn model_record(config: &MemoryConfig) -> ModelRecord {

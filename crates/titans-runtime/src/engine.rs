@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use titans_core::StateDelta;
+use burn::tensor::Device;
 use titans_store::{
     ForgetReceipt, MemoryImage, MemoryStore, Saved, ShardId, Stamp, StoreError, encode,
 };
 
 use crate::alert::AlertKind;
 use crate::backup::Backups;
-use crate::checkpoint::{MemoryIdentity, empty_snapshot, image_delta};
+use crate::checkpoint::{MemoryIdentity, empty_snapshot, has_same_tensors, image_delta};
 use crate::config::RuntimeConfig;
 use crate::devices::Memories;
 use crate::error::RuntimeError;
@@ -295,19 +295,23 @@ impl Engine {
         let store = &mut files.store;
         // A delta says what changed since the version before, so it is of use only when
         // that one is what the disk holds.
-        let delta = snapshot.changed.as_ref().filter(|_| job.follows_durable);
-        let tells_values = delta.is_some_and(StateDelta::tells_values);
-        let changed = delta.and_then(image_delta);
-        let saved = self.measure(store, |store| match &changed {
-            Some(changed) if tells_values => {
+        let delta = (snapshot.changed.as_ref())
+            .filter(|delta| job.follows_durable && has_same_tensors(delta));
+        let is_on_host = self.memories.of(snapshot.shard).device() == Device::flex();
+        let told = delta.and_then(|delta| match is_on_host {
+            true => delta.tells_values().then_some(Cow::Borrowed(delta)),
+            false => snapshot.state.with_values(delta).map(Cow::Owned),
+        });
+        let saved = self.measure(store, |store| match (told, delta) {
+            (Some(told), _) => {
                 let outline = MemoryImage {
                     rolled_back_from,
                     ..self.identity.outline(snapshot)
                 };
-                store.save_changes(&outline, changed, &|| Cow::Borrowed(&*whole))
+                store.save_changes(&outline, &image_delta(&told), &|| Cow::Borrowed(&*whole))
             }
-            Some(changed) => store.save_delta(&whole, changed),
-            None => store.save(&whole),
+            (None, Some(delta)) => store.save_delta(&whole, &image_delta(delta)),
+            (None, None) => store.save(&whole),
         });
         saved.map_err(|error| error.to_string())?;
         Ok(())

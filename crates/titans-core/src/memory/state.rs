@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::learned::Learned;
 use super::rules::Rules;
@@ -242,6 +242,32 @@ impl MemoryState {
         self.learned.accumulators = vec![copy_rows(&newer.learned.accumulators[0], own, rows)];
     }
 
+    /// A delta of the write that led to this state, with the new values of all that it lists:
+    /// those that it does not hold are gathered on the device, and nothing else is copied.
+    ///
+    /// `None` where that is more than half of the learned numbers, or tokens wait for their
+    /// update: [`to_host`](Self::to_host) is the better way then.
+    pub fn with_values(&self, delta: &StateDelta) -> Option<StateDelta> {
+        let tensors: Vec<Named> = named(&self.rules, &self.learned).collect();
+        let numbers: usize = tensors
+            .iter()
+            .map(|named| named.tensor.shape().num_elements())
+            .sum();
+        if 2 * delta.len() > numbers {
+            return None;
+        }
+        let mut told = delta.clone();
+        for changed in &mut told.tensors {
+            if changed.values.is_none() {
+                let is_it =
+                    |named: &&Named| named.role == changed.role && named.name == changed.name;
+                let named = tensors.iter().find(is_it)?;
+                changed.values = Some(rows_of(named.tensor, changed.width, &changed.indices));
+            }
+        }
+        Some(told)
+    }
+
     /// The rows that changed, if this is a memory that is written row by row in host memory.
     fn rows_changed<'a>(&self, delta: &'a StateDelta) -> Option<&'a [u32]> {
         let [spec] = &self.rules.tensors[..] else {
@@ -334,6 +360,16 @@ fn copy_rows(from: &Tensor<3>, to: Tensor<3>, rows: &[u32]) -> Tensor<3> {
         }
     }
     Tensor::from_data(TensorData::new(values, shape), &device)
+}
+
+/// The listed rows of `width` numbers of a tensor of one memory, one after the other.
+fn rows_of(tensor: &Tensor<3>, width: usize, rows: &[u32]) -> Vec<f32> {
+    let all = tensor.shape().num_elements() / width;
+    let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+    let count = rows.len();
+    let rows = TensorData::new(rows, [count]);
+    let rows = Tensor::<1, Int>::from_data(rows, (&tensor.device(), DType::I32));
+    host_floats(tensor.clone().reshape([all, width]).select(0, rows))
 }
 
 const BASE_PREFIX: &str = "base.";

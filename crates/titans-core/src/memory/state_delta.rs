@@ -36,8 +36,8 @@ pub struct SparseDelta {
     pub width: usize,
     /// Ascending indices of rows of `width` values, in row-major order.
     pub indices: Vec<u32>,
-    /// The new values in the order of the indices, where single coordinates are listed
-    /// because they are few; else they are in the state alone.
+    /// The new values, `width` for each index, where the write has found them beside the
+    /// indices; else they are in the state alone.
     pub values: Option<Vec<f32>>,
 }
 
@@ -167,6 +167,16 @@ impl StateDelta {
                 delta
             })
             .collect()
+    }
+
+    /// How many coordinates may have a new value.
+    pub fn len(&self) -> usize {
+        self.tensors.iter().map(SparseDelta::len).sum()
+    }
+
+    /// Nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty() && self.removed.is_empty()
     }
 
     /// Whether it holds the new value of every coordinate that it lists.

@@ -1,5 +1,5 @@
-//! A memory with a sparse gate tells which numbers a chunk has changed and what they are now,
-//! and its journal holds those and no others.
+//! A memory that writes sparsely tells what a chunk has changed, and its journal holds that and
+//! nothing else. A memory on a GPU is not copied for it.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{CHUNK, Stream, only_memory};
 use titans_core::{
     ComputeDevice, ForgetScope, GradientDescent, LearningAlgorithm, MemoryArchitecture, Momentum,
-    Preset, SparseGate, UpdateConfig,
+    Preset, SparseChannelMlp, SparseGate, UpdateConfig,
 };
 use titans_runtime::{Runtime, RuntimeConfig};
 use titans_store::{DeltaCheck, Limits, SaveMode, verify_dir};
@@ -17,15 +17,24 @@ use titans_store::{DeltaCheck, Limits, SaveMode, verify_dir};
 const WIDTHS: (usize, usize) = (13, 11);
 const CHUNKS: usize = 5;
 
-fn config(
+fn config(preset: Preset, device: ComputeDevice, delta_check: DeltaCheck) -> RuntimeConfig {
+    let mut config = RuntimeConfig::preset(preset);
+    config.device = device;
+    (config.memory.key_dim, config.memory.value_dim) = WIDTHS;
+    config.chunk_tokens = CHUNK;
+    config.queue_tokens = 4 * CHUNK;
+    config.store.mode = SaveMode::Journal;
+    config.store.delta_check = delta_check;
+    config
+}
+
+fn gated(
     device: ComputeDevice,
     gate: SparseGate,
     learning_algorithm: LearningAlgorithm,
     delta_check: DeltaCheck,
 ) -> RuntimeConfig {
-    let mut config = RuntimeConfig::preset(Preset::Article);
-    config.device = device;
-    (config.memory.key_dim, config.memory.value_dim) = WIDTHS;
+    let mut config = config(Preset::Article, device, delta_check);
     if let MemoryArchitecture::Mlp(mlp) = &mut config.memory.miras.architecture {
         mlp.hidden = 67;
     }
@@ -38,10 +47,16 @@ fn config(
         surprise_threshold: 0.0,
         ..config.memory.update
     };
-    config.chunk_tokens = CHUNK;
-    config.queue_tokens = 4 * CHUNK;
-    config.store.mode = SaveMode::Journal;
-    config.store.delta_check = delta_check;
+    config
+}
+
+/// A memory that is written row by row, of which a chunk touches a few.
+fn of_rows(device: ComputeDevice, delta_check: DeltaCheck) -> RuntimeConfig {
+    let mut config = config(Preset::Sparse, device, delta_check);
+    config.memory.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
+        channels: 1031,
+        active_channels: 5,
+    });
     config
 }
 
@@ -84,7 +99,14 @@ fn learn_and_reopen(root: &Path, config: &RuntimeConfig) -> (u64, u64) {
     (bytes(".titanmem"), bytes(".titanlog"))
 }
 
-fn journals_what_changes(device: ComputeDevice) {
+fn journals_the_rows(device: ComputeDevice) {
+    for check in [DeltaCheck::Compare, DeltaCheck::Trust] {
+        let root = tempfile::tempdir().unwrap();
+        learn_and_reopen(root.path(), &of_rows(device, check));
+    }
+}
+
+fn journals_what_a_gate_lets_through(device: ComputeDevice) {
     let descent = LearningAlgorithm::GradientDescent(GradientDescent { step_size: 0.05 });
     // A momentum changes wherever it is not zero: not told, but looked up.
     let momentum = LearningAlgorithm::Momentum(Momentum {
@@ -105,7 +127,7 @@ fn journals_what_changes(device: ComputeDevice) {
         // Compared with the whole image of each chunk, and trusted.
         for check in [DeltaCheck::Compare, DeltaCheck::Trust] {
             let root = tempfile::tempdir().unwrap();
-            let config = config(device, gate, algorithm, check);
+            let config = gated(device, gate, algorithm, check);
             let (base, journal) = learn_and_reopen(root.path(), &config);
             if algorithm == descent {
                 let records = CHUNKS as u64 - 1;
@@ -116,17 +138,23 @@ fn journals_what_changes(device: ComputeDevice) {
 }
 
 #[test]
+fn a_memory_of_rows_is_journalled_by_its_rows() {
+    journals_the_rows(ComputeDevice::Cpu);
+}
+
+#[test]
 fn a_gated_memory_is_journalled_by_what_changes() {
-    journals_what_changes(ComputeDevice::Cpu);
+    journals_what_a_gate_lets_through(ComputeDevice::Cpu);
 }
 
 /// Skips itself where no adapter is found.
 #[test]
 #[cfg(feature = "wgpu")]
-fn a_gated_memory_on_a_gpu_is_journalled_by_what_changes() {
+fn so_is_each_on_a_gpu() {
     if let Err(error) = ComputeDevice::Wgpu.open() {
         eprintln!("skipped: {error}");
         return;
     }
-    journals_what_changes(ComputeDevice::Wgpu);
+    journals_the_rows(ComputeDevice::Wgpu);
+    journals_what_a_gate_lets_through(ComputeDevice::Wgpu);
 }
