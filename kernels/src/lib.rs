@@ -22,6 +22,8 @@ mod changes;
 #[cfg(feature = "cube")]
 mod dense;
 #[cfg(feature = "cube")]
+mod finite;
+#[cfg(feature = "cube")]
 mod largest;
 #[cfg(feature = "cube")]
 mod ops;

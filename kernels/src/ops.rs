@@ -10,6 +10,7 @@ use titans_core::{
 use crate::backend::{MOST_CUBES, MOST_VALUE_DIM, SparseKernels, WriteParameters};
 use crate::changes;
 use crate::dense;
+use crate::finite;
 use crate::largest::LargestKernels;
 use crate::report::{self, Report};
 use crate::scan::ScanKernels;
@@ -96,6 +97,16 @@ impl MemoryOps for CubeOps {
         }
         let decay = decay.clone().into_dispatch();
         Tensor::from_dispatch(<Dispatch as ScanKernels>::multiply_tokens(decay))
+    }
+
+    /// One launch for each tensor, cubes for each block of each memory, and one copy of the
+    /// counts.
+    fn all_finite(&self, tensors: &[Tensor<3>]) -> Vec<bool> {
+        let instead = tensors.iter().find_map(|given| instead(given, DType::F32));
+        match instead {
+            Some(_) => TensorOps.all_finite(tensors),
+            None => finite::all_finite(tensors),
+        }
     }
 
     /// Two launches and a copy to the host for each tensor that has changed, and one copy of

@@ -6,6 +6,7 @@
 
 mod changes;
 mod dense;
+mod finite;
 mod scan;
 
 use std::sync::Arc;

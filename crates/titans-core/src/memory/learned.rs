@@ -40,6 +40,14 @@ impl Learned {
         }
     }
 
+    /// Everything in which a number that is not finite would stay.
+    pub(crate) fn numbers(&self) -> Vec<Tensor<3>> {
+        let tensors = self.accumulators.iter();
+        let tensors = tensors.chain(self.momenta.iter().flatten()).cloned();
+        let smoothed = self.smoothed_surprise.clone().unsqueeze_dim(2);
+        tensors.chain([smoothed]).collect()
+    }
+
     /// How many tokens wait for their update to be complete.
     pub(crate) fn pending_tokens(&self) -> usize {
         self.pending.as_ref().map_or(0, GatedTokens::len)

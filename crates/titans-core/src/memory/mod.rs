@@ -95,9 +95,10 @@ pub struct NeuralMemory {
 /// What a pass over some memories gives.
 struct Advanced {
     passed: Passed,
-    /// What they had learned before and have after it, side by side, where a write says what
-    /// it changed.
-    between: Option<(Learned, Learned)>,
+    /// What they had learned before it, side by side, where a write says what it changed.
+    before: Option<Learned>,
+    /// What they have learned after it.
+    after: Learned,
 }
 
 impl NeuralMemory {
@@ -449,7 +450,7 @@ impl NeuralMemory {
             Form::Chunkwise,
             Detail::Surprise,
         );
-        if !state.is_finite() {
+        if self.diverged(&advanced).is_some() {
             *state = before;
             return Err(InputError::Diverges { memory: 0 });
         }
@@ -590,7 +591,8 @@ impl NeuralMemory {
         }
         Advanced {
             passed,
-            between: before.map(|before| (before, learned)),
+            before,
+            after: learned,
         }
     }
 
@@ -610,7 +612,7 @@ impl NeuralMemory {
             Form::Chunkwise,
             Detail::Surprise,
         );
-        if let Some(memory) = states.iter().position(|state| !state.is_finite()) {
+        if let Some(memory) = self.diverged(&advanced) {
             states.clone_from_slice(&before);
             return Err(InputError::Diverges { memory });
         }
@@ -647,6 +649,12 @@ impl NeuralMemory {
         }
     }
 
+    /// A memory in which a number is not finite any more, if there is one.
+    fn diverged(&self, advanced: &Advanced) -> Option<usize> {
+        let finite = self.ops.all_finite(&advanced.after.numbers());
+        finite.iter().position(|finite| !finite)
+    }
+
     /// Whether a write can change less than everything, and says what.
     fn tells_delta(&self) -> bool {
         let update = self.config().update;
@@ -655,10 +663,10 @@ impl NeuralMemory {
 
     /// What a write changed in each memory, where it says so.
     fn deltas(&self, advanced: &Advanced, memories: usize) -> Vec<Option<StateDelta>> {
-        let Some((before, after)) = &advanced.between else {
+        let Some(before) = &advanced.before else {
             return vec![None; memories];
         };
-        let deltas = StateDelta::of_each(self.ops.as_ref(), &self.rules, before, after);
+        let deltas = StateDelta::of_each(self.ops.as_ref(), &self.rules, before, &advanced.after);
         deltas.into_iter().map(Some).collect()
     }
 

@@ -10,7 +10,7 @@ use super::rules::Rules;
 use super::state_delta::StateDelta;
 use super::tokens::{GATE_NAMES, GatedTokens};
 use crate::error::StateError;
-use crate::ops::{HostTensor, host_floats};
+use crate::ops::host_floats;
 
 /// Name of the smoothed surprise among the scalars of a [`HostState`].
 const SMOOTHED_SURPRISE: &str = "smoothed_surprise";
@@ -97,27 +97,6 @@ impl MemoryState {
     /// The article's scalar momentum: surprise of the stream, smoothed.
     pub fn smoothed_surprise(&self) -> f32 {
         host_floats(self.learned.smoothed_surprise.clone())[0]
-    }
-
-    /// Whether every learned number is finite.
-    pub(super) fn is_finite(&self) -> bool {
-        let learned = &self.learned;
-        let momenta = learned.momenta.iter().flatten();
-        let tensors = learned.accumulators.iter().chain(momenta);
-        let host: Option<Vec<HostTensor>> = (tensors.clone().cloned())
-            .chain([learned.smoothed_surprise.clone().unsqueeze_dim(0)])
-            .map(HostTensor::try_new)
-            .collect();
-        if let Some(host) = host {
-            return host
-                .iter()
-                .all(|tensor| titans_cpu::all_finite(tensor.numbers()));
-        }
-        // Zero times a finite number is zero, and NaN times anything stays NaN.
-        let poison = tensors.map(|tensor| (tensor.clone() * 0.0).sum());
-        let smoothed = (learned.smoothed_surprise.clone() * 0.0).sum();
-        let poison = poison.fold(smoothed, |sum, poison| sum + poison);
-        host_floats(poison).iter().all(|sum| *sum == 0.0)
     }
 
     pub(super) fn tokens_in_weights(&self) -> u64 {

@@ -11,6 +11,7 @@
 mod changes;
 mod dense;
 mod expansion;
+mod finite;
 mod host;
 mod host_dense;
 mod products;
@@ -222,6 +223,14 @@ pub trait MemoryOps: Debug + Send + Sync {
     /// - returns: `[memories, tokens, tokens]`
     fn running_products(&self, decay: &Tensor<2>) -> Tensor<3> {
         products(decay)
+    }
+
+    /// Whether all numbers of each memory are finite.
+    ///
+    /// # Shapes
+    /// - `tensors`: `[memories, rows, columns]` each, none without numbers
+    fn all_finite(&self, tensors: &[Tensor<3>]) -> Vec<bool> {
+        finite::all_finite(tensors)
     }
 
     /// What a write has changed: of each memory and each of its tensors the coordinates that
