@@ -14,6 +14,8 @@
 #[cfg(feature = "cube")]
 mod activate;
 #[cfg(feature = "cube")]
+mod apply;
+#[cfg(feature = "cube")]
 mod backend;
 #[cfg(feature = "cube")]
 mod blocks;

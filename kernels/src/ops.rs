@@ -7,6 +7,7 @@ use titans_core::{
     Products, RetentionGate, TensorOps, UpdateCoefficients, WriteRule, Written,
 };
 
+use crate::apply::ApplyKernels;
 use crate::backend::{MOST_CUBES, MOST_VALUE_DIM, SparseKernels, WriteParameters};
 use crate::changes;
 use crate::dense;
@@ -58,6 +59,24 @@ impl MemoryOps for CubeOps {
                 part.reshape([memories, rows, columns])
             })
             .collect()
+    }
+
+    /// One launch, a unit for each number.
+    fn apply_written(
+        &self,
+        accumulator: Tensor<3>,
+        update: Tensor<3>,
+        retention: &Tensor<2>,
+    ) -> Tensor<3> {
+        let instead = (instead(&accumulator, update.dtype())).or(instead(retention, DType::F32));
+        if instead.is_some() || update.is_autodiff() {
+            return TensorOps.apply_written(accumulator, update, retention);
+        }
+        Tensor::from_dispatch(<Dispatch as ApplyKernels>::apply_where_written(
+            accumulator.into_dispatch(),
+            update.into_dispatch(),
+            retention.clone().into_dispatch(),
+        ))
     }
 
     /// One launch, a cube for each memory.

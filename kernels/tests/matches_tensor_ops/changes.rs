@@ -109,6 +109,44 @@ fn what_changed_is_what_the_comparison_finds() {
     }
 }
 
+#[test]
+fn an_update_is_applied_where_it_is_not_zero_and_nowhere_else() {
+    let gpu = device();
+    for (seed, shape) in (0..).zip([[1, 1, 1], [3, 7, 13], [2, 67, 131], [5, 31, 1]]) {
+        let [memories, rows, columns] = shape;
+        let mut drawn = Numbers::new(seed);
+        let before = drawn.draw(memories * rows * columns);
+        let retention = drawn.draw(memories);
+        for every in [1, 2, 19, usize::MAX] {
+            let draw = drawn.draw(before.len()).into_iter().enumerate();
+            // Zeros of both signs are no update.
+            let update: Vec<f32> = draw
+                .map(|(at, number)| match at % every == every - 1 {
+                    true => number,
+                    false => [0.0, -0.0][at % 2],
+                })
+                .collect();
+            let apply = |ops: &dyn MemoryOps, device: &Device| {
+                let given = [&before, &update].map(|numbers| tensor(numbers, shape, device));
+                let retention = tensor(&retention, [memories, 1], device);
+                poison(&gpu, before.len());
+                let [before, update] = given;
+                floats(ops.apply_written(before, update, &retention))
+            };
+            let ours = apply(&CubeOps::default(), &gpu);
+            let what = format!("{shape:?}, every {every}");
+            assert_close(&ours, &apply(&TensorOps, &Device::flex()), &what);
+            for ((after, before), update) in ours.iter().zip(&before).zip(&update) {
+                let is_untouched = *update == 0.0;
+                assert!(
+                    !is_untouched || after.to_bits() == before.to_bits(),
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
 /// A memory of the preset `article`, small, whose unwritten coordinates do not fade.
 fn gated() -> MemoryConfig {
     let preset = Preset::Article.config();

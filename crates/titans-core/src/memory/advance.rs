@@ -92,8 +92,9 @@ pub(crate) fn advance(
         );
     }
 
-    let retention = retention.unsqueeze_dim::<3>(2);
     let initial = learned.initial;
+    let gate = miras.retention_gate;
+    let is_plain = gate.is_affine() && !gate.decays_to_initial();
     let accumulators = learned
         .accumulators
         .into_iter()
@@ -106,11 +107,14 @@ pub(crate) fn advance(
                 moved
             }
             .cast(dtype);
+            if rules.update().forget_scope == ForgetScope::Written && is_plain {
+                return rules.ops.apply_written(accumulator, update, &retention);
+            }
             let untouched = update.clone().equal_elem(0.0);
-            let after = miras.retention_gate.advance(RetentionStep {
+            let after = gate.advance(RetentionStep {
                 accumulator: accumulator.clone(),
                 update,
-                retention: retention.clone(),
+                retention: retention.clone().unsqueeze_dim::<3>(2),
                 initial: initial.as_ref().map(|initial| initial[tensor].clone()),
             });
             match rules.update().forget_scope {

@@ -190,6 +190,25 @@ pub trait MemoryOps: Debug + Send + Sync {
         largest_elements(gradient, count)
     }
 
+    /// Applies an update to the coordinates that it changes; the others do not fade.
+    ///
+    /// `after = retention * accumulator + update` where `update` is not zero, else
+    /// `accumulator`, bit for bit.
+    ///
+    /// # Shapes
+    /// - `accumulator`, `update`: `[memories, rows, columns]`
+    /// - `retention`: `[memories, 1]`
+    fn apply_written(
+        &self,
+        accumulator: Tensor<3>,
+        update: Tensor<3>,
+        retention: &Tensor<2>,
+    ) -> Tensor<3> {
+        let untouched = update.clone().equal_elem(0.0);
+        let after = accumulator.clone() * retention.clone().unsqueeze_dim::<3>(2) + update;
+        after.mask_where(untouched, accumulator)
+    }
+
     /// How the weights and momenta after an update are made from those before it and from the
     /// gradients of its tokens: an affine scan over the tokens.
     ///
