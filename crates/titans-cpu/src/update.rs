@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::coefficients::AtEnd;
 use crate::mlp::{BLOCK, Mlp, shares};
-use crate::product::{Matrix, multiply, multiply_transposed, subtract_outer};
+use crate::product::{Matrix, Products, multiply, multiply_transposed, subtract_outer};
 use crate::scratch::Scratch;
 use crate::simd::{Loop, sum_of, vectorised};
 
@@ -110,7 +110,7 @@ impl Mlp {
                     .map(move |piece| (piece, factors.clone()))
             });
             let advance = |(piece, factors): (Piece<'_>, Factors<'_>)| {
-                piece.advance(begins, &factors);
+                piece.advance(self.products(), begins, &factors);
             };
             if rayon::current_num_threads() == 1 {
                 pieces.for_each(advance);
@@ -234,7 +234,7 @@ struct Factors<'a>(Vec<(Matrix<'a>, Matrix<'a>)>);
 impl Piece<'_> {
     /// Brings the rows up to date: what decays and flows over at the first block, and the
     /// gradients of every block.
-    fn advance(mut self, begins: Option<&AtEnd>, factors: &Factors<'_>) {
+    fn advance(mut self, products: Products, begins: Option<&AtEnd>, factors: &Factors<'_>) {
         if let Some(at_end) = begins {
             self.decay(at_end);
         }
@@ -244,7 +244,8 @@ impl Piece<'_> {
                 Buffer::From { new, .. } => new,
             };
             let rows = numbers.len() / self.columns;
-            subtract_outer(left.columns(self.first_row, rows), *right, numbers);
+            let left = left.columns(self.first_row, rows);
+            subtract_outer(products, left, *right, numbers);
         }
     }
 
@@ -495,7 +496,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn run(mut self, mlp: &Mlp, weights: &[&[f32]], tokens: Tokens<'_>, at_end: &AtEnd) {
-        let (widths, depth) = (mlp.widths(), mlp.depth());
+        let (widths, depth, products) = (mlp.widths(), mlp.depth(), mlp.products());
         let last = depth - 1;
         for layer in 0..depth {
             let input: &[f32] = match layer {
@@ -505,9 +506,9 @@ impl Part<'_> {
             let input = Matrix::new(input, widths[layer]);
             let weights = Matrix::new(weights[layer], widths[layer + 1]);
             if layer == last {
-                multiply(input, weights, self.deltas[last]);
+                multiply(products, input, weights, self.deltas[last]);
             } else {
-                multiply(input, weights, self.slopes[layer]);
+                multiply(products, input, weights, self.slopes[layer]);
                 mlp.activation()
                     .split(self.slopes[layer], self.hidden[layer]);
             }
@@ -523,7 +524,7 @@ impl Part<'_> {
             let (before, after) = self.deltas.split_at_mut(layer);
             let after = Matrix::new(after[0], widths[layer + 1]);
             let weights = Matrix::new(weights[layer], widths[layer + 1]);
-            multiply_transposed(after, weights, before[layer - 1]);
+            multiply_transposed(products, after, weights, before[layer - 1]);
             times(before[layer - 1], self.slopes[layer - 1]);
         }
         let written = |token: usize| {

@@ -10,9 +10,11 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use titans_cpu::vectorised;
 
+use super::host_dense::HostDense;
 use super::top_k::top_k_from_guess;
 use super::{
-    ActiveChannels, DenseOps, Expansion, HostTensor, MemoryOps, WriteRule, Written, relative,
+    ActiveChannels, DenseOps, Expansion, HostTensor, MemoryOps, Products, WriteRule, Written,
+    relative,
 };
 
 /// Tokens whose activations exist at once in one thread: at 8192 channels 0.8 MB, which
@@ -32,7 +34,8 @@ pub struct HostOps;
 
 impl MemoryOps for HostOps {
     fn dense(&self, device: &Device) -> Option<&dyn DenseOps> {
-        (*device == Device::flex()).then_some(self as &dyn DenseOps)
+        const IN_F32: &HostDense = &HostDense(Products::F32);
+        (*device == Device::flex()).then_some(IN_F32)
     }
 
     fn activate(&self, keys: Tensor<2>, expansion: &Expansion, active: usize) -> ActiveChannels {

@@ -1,0 +1,462 @@
+//! Matrix products of operands rounded to bf16, by the vector instructions of AVX512-BF16.
+//!
+//! `vdpbf16ps` adds two products of bf16 numbers to each of 16 sums of f32, so terms go in
+//! pairs: two terms of a sum that follow each other, in one `u32`, the first below. Both factors
+//! are rounded (to nearest, ties to even) and laid out in pairs, each number once per product. Of
+//! the left factor one pair at a time goes to all lanes; of the right one a line holds a pair of
+//! terms of each of 16 columns.
+//!
+//! A number of a product is one chain of these instructions per [`CHAIN`] terms, in their order,
+//! whatever stands beside it. As the instruction does, it takes numbers under 2^-126 as zero.
+//!
+//! Matrix units (AMX) would be faster still on processors that have them; the language offers
+//! their instructions to no stable compiler yet.
+
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+use std::mem::transmute;
+
+use crate::product::Matrix;
+
+/// Longest sum that is one chain. The pairs of a panel of so many terms are 48 KiB, those of the
+/// left factor of 512 rows are half of a second-level cache.
+const CHAIN: usize = 512;
+
+/// Numbers of f32 in a vector, and pairs in a line.
+const LANES: usize = 16;
+
+/// Rows of a tile, and vectors of its columns: 24 sums are enough to begin two instructions in
+/// each cycle although one takes six, and are served by 11 loads.
+const ROWS: usize = 8;
+const VECTORS: usize = 3;
+
+/// Vectors of columns of the right factor that are laid out at once: 192 KiB.
+const WIDE: usize = 4 * VECTORS;
+
+/// What a product does to the numbers of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// They are not read.
+    Set,
+    Add,
+    Subtract,
+}
+
+/// A line of a cache.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read and written as vectors")] [u32; LANES]);
+
+/// Both factors of a product in pairs.
+#[derive(Default)]
+struct Laid {
+    left: Vec<Line>,
+    right: Vec<Line>,
+}
+
+thread_local! {
+    /// Kept, because every first touch of a fresh page costs more than the arithmetic on it.
+    static LAID: RefCell<Laid> = RefCell::default();
+}
+
+/// Whether this machine has the instructions.
+pub(crate) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+}
+
+/// Changes the output by `left @ right`.
+///
+/// # Panics
+/// If the machine does not have the instructions, the shapes do not fit, or neither rows nor
+/// columns of a factor are contiguous.
+pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], change: Change) {
+    assert!(is_available(), "no instructions for bf16");
+    assert!(left.is_whole() && right.is_whole() && left.columns == right.rows);
+    assert!(left.row_stride == 1 || left.column_stride == 1);
+    assert!(right.row_stride == 1 || right.column_stride == 1);
+    assert_eq!(output.len(), left.rows * right.columns);
+    let terms = left.columns;
+    if terms == 0 && change == Change::Set {
+        output.fill(0.0);
+    }
+    if terms == 0 || output.is_empty() {
+        return;
+    }
+    let chains = terms.div_ceil(CHAIN);
+    LAID.with_borrow_mut(|laid| {
+        for chain in 0..chains {
+            let first = terms * chain / chains;
+            let count = terms * (chain + 1) / chains - first;
+            let left = left.part(0, left.rows, first, count);
+            let right = right.part(first, count, 0, right.columns);
+            let change = match chain {
+                0 => change,
+                _ if change == Change::Set => Change::Add,
+                _ => change,
+            };
+            // SAFETY: the machine has the instructions; the factors lie in their slices, a part
+            // of them too, and the output is as large as the product.
+            #[allow(unsafe_code)]
+            unsafe {
+                one_chain(left, right, output, change, laid);
+            }
+        }
+    });
+}
+
+/// [`product`] of factors whose sums are one chain.
+///
+/// # Safety
+/// The machine has the instructions; every element of the factors lies in its data, in rows or
+/// columns that are contiguous; `output` has a number for each of the product.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[allow(unsafe_code)]
+unsafe fn one_chain(
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    output: &mut [f32],
+    change: Change,
+    laid: &mut Laid,
+) {
+    let (rows, columns) = (left.rows, right.columns);
+    let pairs = left.columns.div_ceil(2);
+    // In pairs, of a left factor: from a row to the next, and from a pair of terms to the next.
+    let (row_stride, pair_stride) = match left.column_stride {
+        1 => (pairs.next_multiple_of(LANES), 1),
+        _ => (1, rows.next_multiple_of(LANES)),
+    };
+    let of_left = match left.column_stride {
+        1 => rows * row_stride,
+        _ => pairs * pair_stride,
+    };
+    let of_right = pairs * columns.div_ceil(LANES).min(WIDE) * LANES;
+    for (lines, numbers) in [(&mut laid.left, of_left), (&mut laid.right, of_right)] {
+        if lines.len() * LANES < numbers {
+            lines.resize(numbers / LANES, Line([0; LANES]));
+        }
+    }
+    // SAFETY: there is room for both layouts, made just now; a tile lies in the output and finds
+    // the pairs of its rows and of its columns.
+    unsafe {
+        lay_out_left(left, &mut laid.left);
+        for from in (0..columns).step_by(WIDE * LANES) {
+            let wide = (columns - from).min(WIDE * LANES);
+            let vectors = wide.div_ceil(LANES);
+            let right = right.part(0, right.rows, from, wide);
+            lay_out_right(right, &mut laid.right);
+            for row in (0..rows).step_by(ROWS) {
+                for panel in (0..vectors).step_by(VECTORS) {
+                    let at = panel * LANES;
+                    let of_panel = (wide - at).min(VECTORS * LANES);
+                    let tile = Tile {
+                        left: laid.left.as_ptr().cast::<u32>().add(row * row_stride),
+                        row_stride,
+                        pair_stride,
+                        right: laid.right.as_ptr().add(panel * pairs),
+                        pairs,
+                        output: output.as_mut_ptr().add(row * columns + from + at),
+                        output_stride: columns,
+                        columns: of_panel,
+                        change,
+                    };
+                    tile.multiply((rows - row).min(ROWS));
+                }
+            }
+        }
+    }
+}
+
+/// Lays a left factor out: row by row if its rows are contiguous, or else pair by pair of terms,
+/// each row or pair in whole lines.
+///
+/// # Safety
+/// As of [`one_chain`], and there are lines enough.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[allow(unsafe_code)]
+unsafe fn lay_out_left(left: Matrix<'_>, lines: &mut [Line]) {
+    let (rows, terms, from) = (left.rows, left.columns, left.data.as_ptr());
+    // SAFETY: a row, or a column, is contiguous, and no more of it is loaded than there is.
+    unsafe {
+        if left.column_stride == 1 {
+            let per_row = terms.div_ceil(2 * LANES);
+            for row in 0..rows {
+                let numbers = from.add(row * left.row_stride);
+                for (line, first) in (0..terms).step_by(2 * LANES).enumerate() {
+                    let pairs = pairs_along(numbers.add(first), terms - first);
+                    store(&mut lines[row * per_row + line], pairs);
+                }
+            }
+        } else {
+            let per_pair = rows.div_ceil(LANES);
+            for first in (0..terms).step_by(2) {
+                let numbers = from.add(first * left.column_stride);
+                let next = (first + 1 < terms).then(|| numbers.wrapping_add(left.column_stride));
+                for (line, row) in (0..rows).step_by(LANES).enumerate() {
+                    let pairs = pairs_across(numbers, next, row, rows);
+                    store(&mut lines[first / 2 * per_pair + line], pairs);
+                }
+            }
+        }
+    }
+}
+
+/// Lays a right factor out in panels of [`VECTORS`] lines of columns, or fewer at the end: pair
+/// by pair of terms, the lines of a panel one after the other.
+///
+/// # Safety
+/// As of [`one_chain`], and there are lines enough.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[allow(unsafe_code)]
+unsafe fn lay_out_right(right: Matrix<'_>, lines: &mut [Line]) {
+    let (terms, columns, from) = (right.rows, right.columns, right.data.as_ptr());
+    let (pairs, vectors) = (terms.div_ceil(2), columns.div_ceil(LANES));
+    let line_of = |pair: usize, vector: usize| {
+        let panel = vector / VECTORS * VECTORS;
+        panel * pairs + pair * (vectors - panel).min(VECTORS) + vector - panel
+    };
+    // SAFETY: a row, or a column, is contiguous, and no more of it is loaded than there is.
+    unsafe {
+        if right.column_stride == 1 {
+            for pair in 0..pairs {
+                let numbers = from.add(2 * pair * right.row_stride);
+                let next = (2 * pair + 1 < terms).then(|| numbers.wrapping_add(right.row_stride));
+                for vector in 0..vectors {
+                    let pairs = pairs_across(numbers, next, vector * LANES, columns);
+                    store(&mut lines[line_of(pair, vector)], pairs);
+                }
+            }
+        } else {
+            for vector in 0..vectors {
+                let first_column = vector * LANES;
+                let count = (columns - first_column).min(LANES);
+                for first in (0..terms).step_by(2 * LANES) {
+                    let mut square = [_mm512_setzero_si512(); LANES];
+                    for (column, pairs) in square.iter_mut().enumerate().take(count) {
+                        let column = from.add((first_column + column) * right.column_stride);
+                        *pairs = pairs_along(column.add(first), terms - first);
+                    }
+                    let first_pair = first / 2;
+                    let here = transposed(square).into_iter().take(pairs - first_pair);
+                    for (pair, of_columns) in here.enumerate() {
+                        store(&mut lines[line_of(first_pair + pair, vector)], of_columns);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Pairs of numbers that follow each other, 16 or as many as there are; zeros after them.
+///
+/// # Safety
+/// `count` numbers, or 32, can be read.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[allow(unsafe_code)]
+unsafe fn pairs_along(numbers: *const f32, count: usize) -> __m512i {
+    // SAFETY: what is beyond the count is masked.
+    unsafe {
+        let first = load(numbers, count);
+        let second = load(numbers.wrapping_add(LANES), count.saturating_sub(LANES));
+        transmute(_mm512_cvtne2ps_pbh(second, first))
+    }
+}
+
+/// Pairs of a number of one row and the number below it, from a place on: 16 or as many as
+/// there are; zeros after them, and below if there is no other row.
+///
+/// # Safety
+/// The rows have `count` numbers that can be read.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[allow(unsafe_code)]
+unsafe fn pairs_across(
+    row: *const f32,
+    next: Option<*const f32>,
+    from: usize,
+    count: usize,
+) -> __m512i {
+    // 16-bit places of two vectors one after the other, in turn.
+    let in_turn = _mm512_set_epi16(
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
+        19, 3, 18, 2, 17, 1, 16, 0,
+    );
+    // SAFETY: what is beyond the count is masked.
+    unsafe {
+        let first = load(row.wrapping_add(from), count - from);
+        let second = match next {
+            Some(next) => load(next.wrapping_add(from), count - from),
+            None => _mm512_setzero_ps(),
+        };
+        let rounded = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+        _mm512_permutexvar_epi16(in_turn, rounded)
+    }
+}
+
+/// 16 numbers or as many as there are; zeros after them.
+///
+/// # Safety
+/// `count` numbers, or 16, can be read.
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code)]
+unsafe fn load(numbers: *const f32, count: usize) -> __m512 {
+    // SAFETY: what is beyond the count is masked, and not touched.
+    unsafe {
+        if count >= LANES {
+            _mm512_loadu_ps(numbers)
+        } else {
+            _mm512_maskz_loadu_ps(first_lanes(count), numbers)
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(line: &mut Line, pairs: __m512i) {
+    // SAFETY: a line is as large as a vector, and aligned as one.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm512_store_si512(std::ptr::from_mut(line).cast(), pairs);
+    }
+}
+
+fn first_lanes(count: usize) -> __mmask16 {
+    match count {
+        LANES.. => !0,
+        _ => (1 << count) - 1,
+    }
+}
+
+/// Rows become columns: in pairs of vectors, in fours, and in their quarters.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
+    let mut twos = rows;
+    for at in (0..LANES).step_by(2) {
+        twos[at] = _mm512_unpacklo_epi32(rows[at], rows[at + 1]);
+        twos[at + 1] = _mm512_unpackhi_epi32(rows[at], rows[at + 1]);
+    }
+    let mut fours = twos;
+    for at in (0..LANES).step_by(4) {
+        for high in 0..2 {
+            let (first, second) = (twos[at + high], twos[at + high + 2]);
+            fours[at + 2 * high] = _mm512_unpacklo_epi64(first, second);
+            fours[at + 2 * high + 1] = _mm512_unpackhi_epi64(first, second);
+        }
+    }
+    // Quarter q of vector 4 g + j is column 4 q + j of rows 4 g to 4 g + 3.
+    let mut columns = fours;
+    for at in 0..4 {
+        let [a, b, c, d] = [0, 4, 8, 12].map(|group| fours[group + at]);
+        let even = _mm512_shuffle_i32x4::<0x88>(a, b);
+        let odd = _mm512_shuffle_i32x4::<0xdd>(a, b);
+        let even_below = _mm512_shuffle_i32x4::<0x88>(c, d);
+        let odd_below = _mm512_shuffle_i32x4::<0xdd>(c, d);
+        columns[at] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
+        columns[at + 4] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
+        columns[at + 8] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
+        columns[at + 12] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
+    }
+    columns
+}
+
+/// Some rows and columns of a product, few enough that all sums stay in registers.
+struct Tile {
+    /// The first pair of the first row.
+    left: *const u32,
+    row_stride: usize,
+    pair_stride: usize,
+    /// The first line of the panel.
+    right: *const Line,
+    pairs: usize,
+    /// The first number.
+    output: *mut f32,
+    output_stride: usize,
+    /// At least one, at most those of [`VECTORS`].
+    columns: usize,
+    change: Change,
+}
+
+/// Calls the one of the functions that is compiled for as many rows.
+macro_rules! for_rows {
+    ($tile:expr, $rows:expr, $vectors:literal) => {
+        match $rows {
+            1 => $tile.sums::<1, $vectors>(),
+            2 => $tile.sums::<2, $vectors>(),
+            3 => $tile.sums::<3, $vectors>(),
+            4 => $tile.sums::<4, $vectors>(),
+            5 => $tile.sums::<5, $vectors>(),
+            6 => $tile.sums::<6, $vectors>(),
+            7 => $tile.sums::<7, $vectors>(),
+            _ => $tile.sums::<ROWS, $vectors>(),
+        }
+    };
+}
+
+#[allow(unsafe_code)]
+impl Tile {
+    /// # Safety
+    /// The machine has the instructions, both factors have what the tile needs, and the output
+    /// has room for its rows and columns.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn multiply(&self, rows: usize) {
+        // SAFETY: passed on.
+        unsafe {
+            match self.columns.div_ceil(LANES) {
+                1 => for_rows!(self, rows, 1),
+                2 => for_rows!(self, rows, 2),
+                _ => for_rows!(self, rows, 3),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As of [`multiply`](Self::multiply).
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn sums<const R: usize, const V: usize>(&self) {
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        let (mut left, mut right) = (self.left, self.right);
+        let last = first_lanes(self.columns - (V - 1) * LANES);
+        // SAFETY: as the caller says; the pointers leave what they point to after the last pair
+        // only, when nothing is read.
+        unsafe {
+            for _ in 0..self.pairs {
+                let of_columns: [__m512bh; V] =
+                    std::array::from_fn(|v| transmute(_mm512_load_si512(right.add(v).cast())));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let pair = _mm512_set1_epi32((*left.add(row * self.row_stride)).cast_signed());
+                    for (sum, of_columns) in sums.iter_mut().zip(of_columns) {
+                        *sum = _mm512_dpbf16_ps(
+                            *sum,
+                            transmute::<__m512i, __m512bh>(pair),
+                            of_columns,
+                        );
+                    }
+                }
+                left = left.wrapping_add(self.pair_stride);
+                right = right.wrapping_add(V);
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                for (vector, sum) in sums.iter().enumerate() {
+                    let numbers = self.output.add(row * self.output_stride + vector * LANES);
+                    let lanes = if vector + 1 == V { last } else { !0 };
+                    let changed = match self.change {
+                        Change::Set => *sum,
+                        Change::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, numbers), *sum),
+                        Change::Subtract => {
+                            _mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, numbers), *sum)
+                        }
+                    };
+                    _mm512_mask_storeu_ps(numbers, lanes, changed);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
