@@ -13,8 +13,8 @@
 //! their instructions to no stable compiler yet.
 
 use std::arch::x86_64::*;
-use std::cell::RefCell;
 use std::mem::transmute;
+use std::sync::{Mutex, PoisonError};
 
 use crate::product::Matrix;
 
@@ -47,16 +47,36 @@ pub(crate) enum Change {
 #[repr(align(64))]
 struct Line(#[expect(dead_code, reason = "read and written as vectors")] [u32; LANES]);
 
-/// Both factors of a product in pairs.
-#[derive(Default)]
-struct Laid {
-    left: Vec<Line>,
-    right: Vec<Line>,
+/// Kept, because every first touch of a fresh page costs more than the arithmetic on it. One for
+/// all threads: lines are laid out on one and dropped on another.
+static KEPT: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
+
+/// Lines to overwrite.
+struct Lines(Vec<Line>);
+
+impl Lines {
+    fn new(count: usize) -> Self {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smallest that is large enough, or else the largest, to grow.
+        let best = (0..kept.len()).min_by_key(|at| {
+            let length = kept[*at].len();
+            (length < count, length.abs_diff(count))
+        });
+        let mut lines = best.map(|at| kept.swap_remove(at)).unwrap_or_default();
+        drop(kept);
+        if lines.len() < count {
+            lines.resize(count, Line([0; LANES]));
+        }
+        Self(lines)
+    }
 }
 
-thread_local! {
-    /// Kept, because every first touch of a fresh page costs more than the arithmetic on it.
-    static LAID: RefCell<Laid> = RefCell::default();
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.0);
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(lines);
+    }
 }
 
 /// Whether this machine has the instructions.
@@ -72,10 +92,9 @@ pub(crate) fn is_available() -> bool {
 /// If the machine does not have the instructions, the shapes do not fit, or neither rows nor
 /// columns of a factor are contiguous.
 pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], change: Change) {
-    assert!(is_available(), "no instructions for bf16");
-    assert!(left.is_whole() && right.is_whole() && left.columns == right.rows);
-    assert!(left.row_stride == 1 || left.column_stride == 1);
-    assert!(right.row_stride == 1 || right.column_stride == 1);
+    check(left);
+    check(right);
+    assert_eq!(left.columns, right.rows);
     assert_eq!(output.len(), left.rows * right.columns);
     let terms = left.columns;
     if terms == 0 && change == Change::Set {
@@ -85,83 +104,163 @@ pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], c
         return;
     }
     let chains = terms.div_ceil(CHAIN);
-    LAID.with_borrow_mut(|laid| {
-        for chain in 0..chains {
-            let first = terms * chain / chains;
-            let count = terms * (chain + 1) / chains - first;
-            let left = left.part(0, left.rows, first, count);
-            let right = right.part(first, count, 0, right.columns);
-            let change = match chain {
-                0 => change,
-                _ if change == Change::Set => Change::Add,
-                _ => change,
-            };
-            // SAFETY: the machine has the instructions; the factors lie in their slices, a part
-            // of them too, and the output is as large as the product.
-            #[allow(unsafe_code)]
-            unsafe {
-                one_chain(left, right, output, change, laid);
-            }
-        }
-    });
-}
-
-/// [`product`] of factors whose sums are one chain.
-///
-/// # Safety
-/// The machine has the instructions; every element of the factors lies in its data, in rows or
-/// columns that are contiguous; `output` has a number for each of the product.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-#[allow(unsafe_code)]
-unsafe fn one_chain(
-    left: Matrix<'_>,
-    right: Matrix<'_>,
-    output: &mut [f32],
-    change: Change,
-    laid: &mut Laid,
-) {
-    let (rows, columns) = (left.rows, right.columns);
-    let pairs = left.columns.div_ceil(2);
-    // In pairs, of a left factor: from a row to the next, and from a pair of terms to the next.
-    let (row_stride, pair_stride) = match left.column_stride {
-        1 => (pairs.next_multiple_of(LANES), 1),
-        _ => (1, rows.next_multiple_of(LANES)),
-    };
-    let of_left = match left.column_stride {
-        1 => rows * row_stride,
-        _ => pairs * pair_stride,
-    };
-    let of_right = pairs * columns.div_ceil(LANES).min(WIDE) * LANES;
-    for (lines, numbers) in [(&mut laid.left, of_left), (&mut laid.right, of_right)] {
-        if lines.len() * LANES < numbers {
-            lines.resize(numbers / LANES, Line([0; LANES]));
+    for chain in 0..chains {
+        let first = terms * chain / chains;
+        let count = terms * (chain + 1) / chains - first;
+        let left = LeftFactor::new(left.part(0, left.rows, first, count));
+        let change = match chain {
+            0 => change,
+            _ if change == Change::Set => Change::Add,
+            _ => change,
+        };
+        let mut lines = Lines::new(lines_of_right(count, right.columns.min(WIDE * LANES)));
+        for from in (0..right.columns).step_by(WIDE * LANES) {
+            let wide = (right.columns - from).min(WIDE * LANES);
+            lay_out(right.part(first, count, from, wide), &mut lines.0);
+            left.multiply(&lines.0, wide, output, right.columns, from, change);
         }
     }
-    // SAFETY: there is room for both layouts, made just now; a tile lies in the output and finds
-    // the pairs of its rows and of its columns.
+}
+
+/// A right factor that many products share: it is laid out once.
+pub(crate) struct RightFactor {
+    lines: Lines,
+    terms: usize,
+    columns: usize,
+}
+
+impl RightFactor {
+    /// # Panics
+    /// As [`product`]; and if the sums of its products are longer than one chain.
+    pub(crate) fn new(right: Matrix<'_>) -> Self {
+        check(right);
+        assert!(right.rows <= CHAIN);
+        let mut lines = Lines::new(lines_of_right(right.rows, right.columns));
+        let (mut laid, wide) = (0, WIDE * LANES);
+        for from in (0..right.columns).step_by(wide) {
+            let wide = (right.columns - from).min(wide);
+            lay_out(right.part(0, right.rows, from, wide), &mut lines.0[laid..]);
+            laid += lines_of_right(right.rows, wide);
+        }
+        Self {
+            lines,
+            terms: right.rows,
+            columns: right.columns,
+        }
+    }
+
+    /// Changes the output by `left @ this`.
+    ///
+    /// # Panics
+    /// As [`product`].
+    pub(crate) fn multiplied(&self, left: Matrix<'_>, output: &mut [f32], change: Change) {
+        check(left);
+        assert_eq!(left.columns, self.terms);
+        assert_eq!(output.len(), left.rows * self.columns);
+        if self.terms == 0 && change == Change::Set {
+            output.fill(0.0);
+        }
+        if self.terms == 0 || output.is_empty() {
+            return;
+        }
+        let left = LeftFactor::new(left);
+        let mut lines = &self.lines.0[..];
+        for from in (0..self.columns).step_by(WIDE * LANES) {
+            let wide = (self.columns - from).min(WIDE * LANES);
+            left.multiply(lines, wide, output, self.columns, from, change);
+            lines = &lines[lines_of_right(self.terms, wide)..];
+        }
+    }
+}
+
+fn check(factor: Matrix<'_>) {
+    assert!(is_available(), "no instructions for bf16");
+    assert!(factor.is_whole() && (factor.row_stride == 1 || factor.column_stride == 1));
+}
+
+fn lines_of_right(terms: usize, columns: usize) -> usize {
+    terms.div_ceil(2) * columns.div_ceil(LANES)
+}
+
+/// Lays out columns of a right factor that was checked.
+fn lay_out(right: Matrix<'_>, lines: &mut [Line]) {
+    // SAFETY: the machine has the instructions, and the factor lies in its data.
+    #[allow(unsafe_code)]
     unsafe {
-        lay_out_left(left, &mut laid.left);
-        for from in (0..columns).step_by(WIDE * LANES) {
-            let wide = (columns - from).min(WIDE * LANES);
-            let vectors = wide.div_ceil(LANES);
-            let right = right.part(0, right.rows, from, wide);
-            lay_out_right(right, &mut laid.right);
-            for row in (0..rows).step_by(ROWS) {
-                for panel in (0..vectors).step_by(VECTORS) {
-                    let at = panel * LANES;
-                    let of_panel = (wide - at).min(VECTORS * LANES);
+        lay_out_right(right, lines);
+    }
+}
+
+/// A left factor in pairs, the sums of whose products are one chain.
+struct LeftFactor {
+    lines: Lines,
+    rows: usize,
+    pairs: usize,
+    /// In pairs: from a row to the next, and from a pair of terms to the next.
+    row_stride: usize,
+    pair_stride: usize,
+}
+
+impl LeftFactor {
+    /// Of a matrix that was checked.
+    fn new(left: Matrix<'_>) -> Self {
+        let (rows, pairs) = (left.rows, left.columns.div_ceil(2));
+        let (row_stride, pair_stride, count) = if left.column_stride == 1 {
+            let of_row = pairs.next_multiple_of(LANES);
+            (of_row, 1, rows * of_row)
+        } else {
+            let of_pair = rows.next_multiple_of(LANES);
+            (1, of_pair, pairs * of_pair)
+        };
+        let mut lines = Lines::new(count / LANES);
+        // SAFETY: the machine has the instructions, and the factor lies in its data.
+        #[allow(unsafe_code)]
+        unsafe {
+            lay_out_left(left, &mut lines.0);
+        }
+        Self {
+            lines,
+            rows,
+            pairs,
+            row_stride,
+            pair_stride,
+        }
+    }
+
+    /// Changes `wide` columns of an output of so many, from one on, by the product with a right
+    /// factor of as many terms and `wide` columns that was laid out.
+    fn multiply(
+        &self,
+        right: &[Line],
+        wide: usize,
+        output: &mut [f32],
+        columns: usize,
+        from: usize,
+        change: Change,
+    ) {
+        let vectors = wide.div_ceil(LANES);
+        assert!(right.len() >= self.pairs * vectors);
+        assert!(from + wide <= columns && output.len() == self.rows * columns);
+        for row in (0..self.rows).step_by(ROWS) {
+            for panel in (0..vectors).step_by(VECTORS) {
+                let at = panel * LANES;
+                // SAFETY: the machine has the instructions; the left factor has the pairs of
+                // `rows` rows, the right one those of the panel, and the tile lies in the output.
+                #[allow(unsafe_code)]
+                unsafe {
+                    let left = self.lines.0.as_ptr().cast::<u32>();
                     let tile = Tile {
-                        left: laid.left.as_ptr().cast::<u32>().add(row * row_stride),
-                        row_stride,
-                        pair_stride,
-                        right: laid.right.as_ptr().add(panel * pairs),
-                        pairs,
+                        left: left.add(row * self.row_stride),
+                        row_stride: self.row_stride,
+                        pair_stride: self.pair_stride,
+                        right: right.as_ptr().add(panel * self.pairs),
+                        pairs: self.pairs,
                         output: output.as_mut_ptr().add(row * columns + from + at),
                         output_stride: columns,
-                        columns: of_panel,
+                        columns: (wide - at).min(VECTORS * LANES),
                         change,
                     };
-                    tile.multiply((rows - row).min(ROWS));
+                    tile.multiply((self.rows - row).min(ROWS));
                 }
             }
         }
@@ -172,7 +271,8 @@ unsafe fn one_chain(
 /// each row or pair in whole lines.
 ///
 /// # Safety
-/// As of [`one_chain`], and there are lines enough.
+/// The machine has the instructions, and every element lies in the data, in contiguous rows or
+/// columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[allow(unsafe_code)]
 unsafe fn lay_out_left(left: Matrix<'_>, lines: &mut [Line]) {
@@ -206,7 +306,8 @@ unsafe fn lay_out_left(left: Matrix<'_>, lines: &mut [Line]) {
 /// by pair of terms, the lines of a panel one after the other.
 ///
 /// # Safety
-/// As of [`one_chain`], and there are lines enough.
+/// The machine has the instructions, and every element lies in the data, in contiguous rows or
+/// columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[allow(unsafe_code)]
 unsafe fn lay_out_right(right: Matrix<'_>, lines: &mut [Line]) {
@@ -401,7 +502,6 @@ impl Tile {
     /// # Safety
     /// The machine has the instructions, both factors have what the tile needs, and the output
     /// has room for its rows and columns.
-    #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn multiply(&self, rows: usize) {
         // SAFETY: passed on.

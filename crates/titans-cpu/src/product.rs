@@ -2,7 +2,7 @@
 //! is here, around that call, and in `bf16.rs`.
 
 #[cfg(target_arch = "x86_64")]
-use crate::bf16::{self, Change};
+use crate::bf16::{self, Change, RightFactor};
 use crate::simd::{Loop, sum_of, vectorised};
 
 /// Longest sum that is one chain of multiply-adds. `gemm` cuts no sum of this length, so
@@ -180,19 +180,34 @@ pub(crate) fn multiply_transposed(
     }
 }
 
-/// `output -= left^T @ right`, a sum over the rows of both; of few rows in f32.
-pub(crate) fn subtract_outer(
-    products: Products,
-    left: Matrix<'_>,
-    right: Matrix<'_>,
-    output: &mut [f32],
-) {
-    assert_eq!(left.rows, right.rows);
-    if left.rows >= FEW {
-        #[cfg(target_arch = "x86_64")]
-        if products == Products::Bf16 {
-            return bf16::product(left.transposed(), right, output, Change::Subtract);
+/// The right factor of outer products that share it.
+pub(crate) struct Shared<'a> {
+    right: Matrix<'a>,
+    #[cfg(target_arch = "x86_64")]
+    laid_out: Option<RightFactor>,
+}
+
+impl<'a> Shared<'a> {
+    /// Of at most [`CHAIN`] rows; of few, the products are made in f32.
+    pub(crate) fn new(products: Products, right: Matrix<'a>) -> Self {
+        let is_rounded = products == Products::Bf16 && right.rows >= FEW;
+        Self {
+            right,
+            #[cfg(target_arch = "x86_64")]
+            laid_out: is_rounded.then(|| RightFactor::new(right)),
         }
+    }
+}
+
+/// `output -= left^T @ right`, a sum over the rows of both.
+pub(crate) fn subtract_outer(left: Matrix<'_>, shared: &Shared<'_>, output: &mut [f32]) {
+    let right = shared.right;
+    assert_eq!(left.rows, right.rows);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(right) = &shared.laid_out {
+        return right.multiplied(left.transposed(), output, Change::Subtract);
+    }
+    if left.rows >= FEW {
         return call(left.transposed(), right, output, Some(1.0), -1.0);
     }
     assert!(left.is_whole() && right.is_whole() && right.column_stride == 1);
@@ -353,12 +368,8 @@ mod tests {
             multiply_transposed(Products::F32, rows_of_left, view, &mut by_transpose);
             let mut outer = vec![1.0; inner * columns];
             let seconds = numbers(rows * columns, 3);
-            subtract_outer(
-                Products::F32,
-                Matrix::new(&left, inner),
-                Matrix::new(&seconds, columns),
-                &mut outer,
-            );
+            let seconds_of_all = Shared::new(Products::F32, Matrix::new(&seconds, columns));
+            subtract_outer(Matrix::new(&left, inner), &seconds_of_all, &mut outer);
             for row in 0..rows {
                 for column in 0..columns {
                     let term = |at: usize| left[row * inner + at] * right[at * columns + column];

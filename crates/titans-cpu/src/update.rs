@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::coefficients::AtEnd;
 use crate::mlp::{BLOCK, Mlp, shares};
-use crate::product::{Matrix, Products, multiply, multiply_transposed, subtract_outer};
+use crate::product::{Matrix, Shared, multiply, multiply_transposed, subtract_outer};
 use crate::scratch::Scratch;
 use crate::simd::{Loop, sum_of, vectorised};
 
@@ -101,16 +101,21 @@ impl Mlp {
             };
             let errors = &mut relative_errors[first..][..rows];
             blocks.gradients(self, &weights, block, at_end, first, errors);
+            let of_layer = |layer| blocks.factors(self, layer, block.keys, rows);
+            let factors: Vec<Factors<'_>> = match rayon::current_num_threads() {
+                1 => (0..self.depth()).map(of_layer).collect(),
+                _ => (0..self.depth()).into_par_iter().map(of_layer).collect(),
+            };
             let begins = (first == 0).then_some(at_end);
-            let pieces = layers.iter_mut().enumerate().flat_map(|(layer, tensors)| {
-                let factors = blocks.factors(self, layer, block.keys, rows);
-                tensors
-                    .pieces()
-                    .into_iter()
-                    .map(move |piece| (piece, factors.clone()))
-            });
-            let advance = |(piece, factors): (Piece<'_>, Factors<'_>)| {
-                piece.advance(self.products(), begins, &factors);
+            let pieces = layers
+                .iter_mut()
+                .zip(&factors)
+                .flat_map(|(tensors, factors)| {
+                    let pieces = tensors.pieces().into_iter();
+                    pieces.map(move |piece| (piece, factors))
+                });
+            let advance = |(piece, factors): (Piece<'_>, &Factors<'_>)| {
+                piece.advance(begins, factors);
             };
             if rayon::current_num_threads() == 1 {
                 pieces.for_each(advance);
@@ -226,26 +231,32 @@ struct Piece<'a> {
     tensors: Vec<Buffer<'a>>,
 }
 
-/// The gradients of a block of tokens with respect to one layer, one pair of factors for each
-/// of its tensors: `sum_i left_i^T right_i` is what is subtracted.
-#[derive(Clone)]
-struct Factors<'a>(Vec<(Matrix<'a>, Matrix<'a>)>);
+/// The gradients of a block of tokens with respect to one layer: `sum_i left_i^T right_i` is what
+/// is subtracted. One of the factors is one for each of the layer's tensors, the other the same
+/// for all of them.
+enum Factors<'a> {
+    Lefts(Vec<Matrix<'a>>, Shared<'a>),
+    Rights(Matrix<'a>, Vec<Shared<'a>>),
+}
 
 impl Piece<'_> {
     /// Brings the rows up to date: what decays and flows over at the first block, and the
     /// gradients of every block.
-    fn advance(mut self, products: Products, begins: Option<&AtEnd>, factors: &Factors<'_>) {
+    fn advance(mut self, begins: Option<&AtEnd>, factors: &Factors<'_>) {
         if let Some(at_end) = begins {
             self.decay(at_end);
         }
-        for (tensor, (left, right)) in self.tensors.iter_mut().zip(&factors.0) {
+        for (at, tensor) in self.tensors.iter_mut().enumerate() {
             let numbers = match tensor {
                 Buffer::InPlace(numbers) => numbers,
                 Buffer::From { new, .. } => new,
             };
+            let (left, right) = match factors {
+                Factors::Lefts(lefts, right) => (lefts[at], right),
+                Factors::Rights(left, rights) => (*left, &rights[at]),
+            };
             let rows = numbers.len() / self.columns;
-            let left = left.columns(self.first_row, rows);
-            subtract_outer(products, left, *right, numbers);
+            subtract_outer(left.columns(self.first_row, rows), right, numbers);
         }
     }
 
@@ -446,22 +457,15 @@ impl Blocks {
             _ => &self.hidden[layer - 1][..rows * width_in],
         };
         let deltas = &self.deltas[layer][..rows * width_out];
-        let of_each = self.scaled[layer].iter().map(|scaled| {
-            if width_in <= width_out {
-                let scaled = &scaled[..rows * width_in];
-                (
-                    Matrix::new(scaled, width_in),
-                    Matrix::new(deltas, width_out),
-                )
-            } else {
-                let scaled = &scaled[..rows * width_out];
-                (
-                    Matrix::new(inputs, width_in),
-                    Matrix::new(scaled, width_out),
-                )
-            }
-        });
-        Factors(of_each.collect())
+        let narrow = width_in.min(width_out);
+        let scaled = self.scaled[layer].iter();
+        let scaled = scaled.map(|scaled| Matrix::new(&scaled[..rows * narrow], narrow));
+        let shared = |right| Shared::new(mlp.products(), right);
+        if width_in <= width_out {
+            Factors::Lefts(scaled.collect(), shared(Matrix::new(deltas, width_out)))
+        } else {
+            Factors::Rights(Matrix::new(inputs, width_in), scaled.map(shared).collect())
+        }
     }
 }
 

@@ -87,6 +87,11 @@ fn agrees_with_sums_of_rounded_numbers() {
                 };
                 let mut output = vec![before; rows * columns];
                 product(left, right, &mut output, change);
+                if inner <= CHAIN {
+                    let mut shared = vec![before; rows * columns];
+                    RightFactor::new(right).multiplied(left, &mut shared, change);
+                    assert!(shared == output, "shared: {rows} x {inner} x {columns}");
+                }
                 for (found, (sum, size)) in output.iter().zip(&expected) {
                     let start = if change == Change::Set { 0.0 } else { 1.0 };
                     let error = (f64::from(*found) - (start + sign * sum)).abs();
@@ -170,6 +175,9 @@ fn no_rows_no_columns_and_no_terms_are_no_work() {
     ] {
         let mut output = [2.0; 9];
         product(nothing.transposed(), nothing, &mut output, change);
+        assert_eq!(output, [after; 9]);
+        let mut output = [2.0; 9];
+        RightFactor::new(nothing).multiplied(nothing.transposed(), &mut output, change);
         assert_eq!(output, [after; 9]);
     }
 }
