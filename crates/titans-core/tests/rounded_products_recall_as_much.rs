@@ -15,7 +15,7 @@ use titans_core::{
 };
 
 /// Errors of products whose operands have 8 bits of mantissa, as a share of the largest number:
-/// `2^-9` for each operand and a few layers deep. The GPU kernels are held to the same.
+/// up to `2^-8` for each operand and a few layers deep. The GPU kernels are held to the same.
 const TOLERANCE_BF16: f64 = 2e-2;
 
 /// f32 sums in another order: what is further away was rounded.

@@ -42,6 +42,9 @@ pub(crate) enum Change {
     Subtract,
 }
 
+/// Columns of a row that [`Screen`] notes; a row that has more is not screened.
+const MOST_FOUND: usize = 512;
+
 /// A line of a cache.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -255,10 +258,12 @@ impl LeftFactor {
                         pair_stride: self.pair_stride,
                         right: right.as_ptr().add(panel * self.pairs),
                         pairs: self.pairs,
-                        output: output.as_mut_ptr().add(row * columns + from + at),
-                        output_stride: columns,
                         columns: (wide - at).min(VECTORS * LANES),
-                        change,
+                        end: End::Change(
+                            output.as_mut_ptr().add(row * columns + from + at),
+                            columns,
+                            change,
+                        ),
                     };
                     tile.multiply((self.rows - row).min(ROWS));
                 }
@@ -451,7 +456,7 @@ fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
     // Quarter q of vector 4 g + j is column 4 q + j of rows 4 g to 4 g + 3.
     let mut columns = fours;
     for at in 0..4 {
-        let [a, b, c, d] = [0, 4, 8, 12].map(|group| fours[group + at]);
+        let (a, b, c, d) = (fours[at], fours[at + 4], fours[at + 8], fours[at + 12]);
         let even = _mm512_shuffle_i32x4::<0x88>(a, b);
         let odd = _mm512_shuffle_i32x4::<0xdd>(a, b);
         let even_below = _mm512_shuffle_i32x4::<0x88>(c, d);
@@ -473,12 +478,26 @@ struct Tile {
     /// The first line of the panel.
     right: *const Line,
     pairs: usize,
-    /// The first number.
-    output: *mut f32,
-    output_stride: usize,
     /// At least one, at most those of [`VECTORS`].
     columns: usize,
-    change: Change,
+    end: End,
+}
+
+/// What becomes of the sums of a tile.
+enum End {
+    /// They change numbers, of which this is the first; from a row to the next.
+    Change(*mut f32, usize, Change),
+    /// Columns are noted whose sums are not less than a threshold.
+    Find {
+        /// One for each row.
+        thresholds: *const f32,
+        /// How many of each row are found, noted or not.
+        counts: *mut usize,
+        /// Room for [`MOST_FOUND`] of each row.
+        found: *mut u32,
+        /// The column of the first sum.
+        first: u32,
+    },
 }
 
 /// Calls the one of the functions that is compiled for as many rows.
@@ -525,38 +544,94 @@ impl Tile {
         // only, when nothing is read.
         unsafe {
             for _ in 0..self.pairs {
-                let of_columns: [__m512bh; V] =
-                    std::array::from_fn(|v| transmute(_mm512_load_si512(right.add(v).cast())));
+                let mut of_columns = [_mm512_setzero_si512(); V];
+                for (vector, of_columns) in of_columns.iter_mut().enumerate() {
+                    *of_columns = _mm512_load_si512(right.add(vector).cast());
+                }
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let pair = _mm512_set1_epi32((*left.add(row * self.row_stride)).cast_signed());
+                    let pair = transmute::<__m512i, __m512bh>(pair);
                     for (sum, of_columns) in sums.iter_mut().zip(of_columns) {
                         *sum = _mm512_dpbf16_ps(
                             *sum,
-                            transmute::<__m512i, __m512bh>(pair),
-                            of_columns,
+                            pair,
+                            transmute::<__m512i, __m512bh>(of_columns),
                         );
                     }
                 }
                 left = left.wrapping_add(self.pair_stride);
                 right = right.wrapping_add(V);
             }
-            for (row, sums) in sums.iter().enumerate() {
-                for (vector, sum) in sums.iter().enumerate() {
-                    let numbers = self.output.add(row * self.output_stride + vector * LANES);
-                    let lanes = if vector + 1 == V { last } else { !0 };
-                    let changed = match self.change {
-                        Change::Set => *sum,
-                        Change::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, numbers), *sum),
-                        Change::Subtract => {
-                            _mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, numbers), *sum)
+            // The sums stay in registers only if every loop over them is unrolled: no branch is in
+            // one.
+            match self.end {
+                End::Change(output, stride, change) => {
+                    for (row, sums) in sums.iter().enumerate() {
+                        for (vector, sum) in sums.iter().enumerate() {
+                            let numbers = output.add(row * stride + vector * LANES);
+                            let lanes = if vector + 1 == V { last } else { !0 };
+                            let before = _mm512_maskz_loadu_ps(lanes, numbers);
+                            let changed = match change {
+                                Change::Set => *sum,
+                                Change::Add => _mm512_add_ps(before, *sum),
+                                Change::Subtract => _mm512_sub_ps(before, *sum),
+                            };
+                            _mm512_mask_storeu_ps(numbers, lanes, changed);
                         }
-                    };
-                    _mm512_mask_storeu_ps(numbers, lanes, changed);
+                    }
+                }
+                End::Find {
+                    thresholds,
+                    counts,
+                    found,
+                    first,
+                } => {
+                    let mut passes = [[0; V]; R];
+                    for (row, (sums, passes)) in sums.iter().zip(&mut passes).enumerate() {
+                        let threshold = _mm512_set1_ps(*thresholds.add(row));
+                        for (vector, (sum, passes)) in sums.iter().zip(passes).enumerate() {
+                            let lanes = if vector + 1 == V { last } else { !0 };
+                            *passes =
+                                _mm512_mask_cmp_ps_mask::<_CMP_NLT_UQ>(lanes, *sum, threshold);
+                        }
+                    }
+                    for (row, passes) in passes.iter().enumerate() {
+                        let found = found.add(row * MOST_FOUND);
+                        for (vector, passes) in passes.iter().enumerate() {
+                            let first = first + (vector * LANES) as u32;
+                            note(*passes, first, found, &mut *counts.add(row));
+                        }
+                    }
                 }
             }
         }
     }
 }
 
+/// Notes the columns that pass, unless so many are noted that a vector has no room, and counts
+/// them.
+///
+/// # Safety
+/// There is room for [`MOST_FOUND`] columns.
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code)]
+unsafe fn note(passes: __mmask16, first: u32, found: *mut u32, count: &mut usize) {
+    if passes == 0 {
+        return;
+    }
+    if *count + LANES <= MOST_FOUND {
+        let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        let columns = _mm512_add_epi32(_mm512_set1_epi32(first.cast_signed()), lanes);
+        let columns = _mm512_maskz_compress_epi32(passes, columns);
+        // SAFETY: as just looked at.
+        unsafe { _mm512_storeu_si512(found.add(*count).cast(), columns) };
+    }
+    *count += passes.count_ones() as usize;
+}
+
+mod screen;
 #[cfg(test)]
 mod tests;
+
+pub use screen::{Found, Screen};

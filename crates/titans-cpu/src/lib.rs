@@ -21,14 +21,20 @@ mod activation;
 mod bf16;
 mod coefficients;
 mod mlp;
+#[cfg(not(target_arch = "x86_64"))]
+mod no_screen;
 mod product;
 mod scratch;
 mod simd;
 mod update;
 
 pub use activation::Activation;
+#[cfg(target_arch = "x86_64")]
+pub use bf16::{Found, Screen};
 pub use coefficients::AtEnd;
 pub use mlp::Mlp;
+#[cfg(not(target_arch = "x86_64"))]
+pub use no_screen::{Found, Screen};
 pub use product::Products;
 pub use simd::{all_finite, vectorised};
 pub use update::{Buffer, Learned, Tokens};

@@ -18,8 +18,8 @@ pub enum Products {
 
 impl Products {
     /// The least surprise threshold that a dense memory may have, but for zero, which writes
-    /// everything: 16 of the errors of rounding one operand, `2^-9` of it in bf16 and `2^-12` in
-    /// f16.
+    /// everything: eight of the largest errors of rounding an operand, `2^-8` of it in bf16 and
+    /// `2^-11` in f16.
     ///
     /// How surprising a token is, `||M(k) - v|| / ||v||`, is told to no better than the
     /// products: pairs that f32 knows by heart are 0.003 away in bf16, and more where many share

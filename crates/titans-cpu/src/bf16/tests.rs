@@ -200,3 +200,67 @@ fn what_is_not_finite_is_not_hidden() {
         }
     }
 }
+
+#[test]
+fn a_screen_finds_what_is_large_and_says_how_far_it_may_be_off() {
+    if !is_available() {
+        return;
+    }
+    for [rows, terms, columns] in [[1, 1, 1], [9, 7, 33], [17, 64, 401], [3, 512, 250]] {
+        let (left, right) = (numbers(rows * terms, 5), numbers(terms * columns, 6));
+        let screen = Screen::new(&right, columns).expect("instructions and ordinary numbers");
+        let mut rounded = vec![f32::NAN; rows * columns];
+        let (l, r) = (Matrix::new(&left, terms), Matrix::new(&right, columns));
+        product(l, r, &mut rounded, Change::Set);
+        let thresholds: Vec<f32> = (0..rows).map(|row| 0.1 * row as f32).collect();
+        let mut found = Found::default();
+        screen.find(&left, &thresholds, &mut found);
+        let all: Vec<u32> = (0..columns as u32).collect();
+        let mut exact = Vec::new();
+        for (row, left) in left.chunks_exact(terms).enumerate() {
+            let rounded = &rounded[row * columns..][..columns];
+            let large = |column: &u32| rounded[*column as usize] >= thresholds[row];
+            let expected: Vec<u32> = all.iter().copied().filter(large).collect();
+            assert!(
+                found.of(row) == Some(&expected),
+                "{rows} x {terms} x {columns}"
+            );
+
+            let error = screen.error(left).expect("an ordinary row");
+            screen.exact(left, &all, &mut exact);
+            for (column, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
+                let chain = (0..terms).fold(0.0_f32, |sum, term| {
+                    left[term].mul_add(right[term * columns + column], sum)
+                });
+                assert_eq!(exact.to_bits(), chain.to_bits());
+                assert!((exact - rounded).abs() <= error, "{error}");
+            }
+        }
+    }
+    // As far off as it gets: every operand halfway between two numbers, all in one direction.
+    let halfway = 1.0 + 1.0 / 256.0;
+    let screen = Screen::new(&[halfway; 64], 1).expect("ordinary numbers");
+    let row = [halfway; 64];
+    let mut rounded = [0.0];
+    let (l, r) = (Matrix::new(&row, 64), Matrix::new(&row, 1));
+    product(l, r, &mut rounded, Change::Set);
+    let off = (64.0 * halfway * halfway - rounded[0]).abs();
+    let error = screen.error(&row).expect("an ordinary row");
+    assert!(off <= error && error < 1.1 * off, "{off} {error}");
+}
+
+#[test]
+fn too_many_columns_and_what_has_no_bound_are_not_screened() {
+    if !is_available() {
+        return;
+    }
+    let screen = Screen::new(&[1.0; 2 * 600], 600).expect("ordinary numbers");
+    let mut found = Found::default();
+    screen.find(&[1.0; 4], &[1.0, 5.0], &mut found);
+    assert!(found.of(0).is_none() && found.of(1) == Some(&[]));
+    for bad in [0.0, 1e-20, 1e20, f32::NAN, f32::INFINITY] {
+        assert!(screen.error(&[bad, bad]).is_none(), "{bad}");
+        assert!(Screen::new(&[bad; 2 * 600], 600).is_none(), "{bad}");
+    }
+    assert!(Screen::new(&[1.0; 513], 1).is_none());
+}
