@@ -94,7 +94,7 @@ pub(crate) fn config(dim: usize, depth: usize, hidden: usize, chunk: usize) -> M
 /// Floating-point operations per token that the rule needs, as matrix products: the forward
 /// pass of the write, the errors back to every layer but the first, two weighted sums of
 /// gradients (into the weights and into the momentum), and the forward pass of the read.
-fn useful_flops(dim: usize, depth: usize, hidden: usize) -> f64 {
+pub(crate) fn useful_flops(dim: usize, depth: usize, hidden: usize) -> f64 {
     let (dim, hidden) = (dim as f64, hidden as f64);
     let first = dim * hidden;
     let all = 2.0 * first + (depth as f64 - 2.0) * hidden * hidden;

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example bench_cpu             minutes
 //! cargo run --release --example bench_cpu -- --quick  a look
+//! cargo run --release --example bench_cpu -- --products bf16
 //! ```
 //!
 //! For each shape and number of threads a process of its own writes and reads a stream in
@@ -15,14 +16,22 @@ mod dense;
 mod length;
 #[path = "../shared/process.rs"]
 mod process;
+mod rounded;
 mod shape;
 mod sparse;
 
 use std::process::{Command, Stdio};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use self::shape::Shape;
+
+/// The type of the products of a dense memory.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProductsOption {
+    F32,
+    Bf16,
+}
 
 /// Options of the measurement.
 #[derive(Parser)]
@@ -52,6 +61,9 @@ struct Options {
     /// Cost against length instead: 64Ki and 2Mi tokens, in turn.
     #[arg(long)]
     length: bool,
+    /// With bf16: the dense memory alone, with products in bf16 and in f32 in turn.
+    #[arg(long, value_enum, default_value = "f32")]
+    products: ProductsOption,
     /// Measure the twin in tensor operations in place of the path that runs by default.
     #[arg(long)]
     twin: bool,
@@ -80,6 +92,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             for tokens in [1 << 16, 1 << 21, 1 << 16, 1 << 21] {
                 let shape = Shape::Length { dense, tokens };
                 println!("{}", in_own_process(&shape, options.threads[0], &options)?);
+            }
+        }
+        return Ok(());
+    }
+    if options.products == ProductsOption::Bf16 {
+        println!("dense: as without --products, in bf16 and in f32 in turn in each process");
+        println!("{}", rounded::HEAD);
+        for &threads in &options.threads {
+            for shape in rounded_shapes(&options) {
+                println!("{}", in_own_process(&shape, threads, &options)?);
             }
         }
         return Ok(());
@@ -144,9 +166,24 @@ fn dense_shapes(options: &Options) -> Vec<Shape> {
     shapes
 }
 
+fn rounded_shapes(options: &Options) -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    for &dim in &options.dim {
+        for &depth in &options.depth {
+            for &chunk in &options.chunk {
+                shapes.push(Shape::Rounded { dim, depth, chunk });
+            }
+        }
+    }
+    shapes
+}
+
 fn measure(shape: Shape, options: &Options) -> Result<String, Box<dyn std::error::Error>> {
     match shape {
         Shape::Dense { .. } => dense::measure(shape, options.seconds, options.twin),
+        Shape::Rounded { dim, depth, chunk } => {
+            rounded::measure(dim, depth, chunk, options.seconds)
+        }
         Shape::Sparse { dim, percent } => sparse::measure(dim, percent, options.seconds),
         Shape::Length { dense, tokens } => length::measure(dense, tokens),
     }

@@ -16,6 +16,12 @@ pub(crate) enum Shape {
         /// Tokens in one call: a whole update, or less of it.
         call: usize,
     },
+    /// As `Dense`, in whole updates, with products in bf16 and in f32 in turn.
+    Rounded {
+        dim: usize,
+        depth: usize,
+        chunk: usize,
+    },
     /// The sparse-channel memory, fed a stream of which this percentage is news.
     Sparse { dim: usize, percent: usize },
     /// A stream of as many tokens, through a dense memory or a sparse one.
@@ -47,6 +53,7 @@ impl fmt::Display for Shape {
                 batch,
                 call,
             } => write!(f, "dense,{dim},{depth},{hidden},{chunk},{batch},{call}"),
+            Self::Rounded { dim, depth, chunk } => write!(f, "rounded,{dim},{depth},{chunk}"),
             Self::Sparse { dim, percent } => write!(f, "sparse,{dim},{percent}"),
             Self::Length { dense, tokens } => write!(f, "length,{},{tokens}", u8::from(dense)),
         }
@@ -72,6 +79,9 @@ impl FromStr for Shape {
                     batch,
                     call,
                 })
+            }
+            ("rounded", &[dim, depth, chunk]) if chunk > 0 => {
+                Ok(Self::Rounded { dim, depth, chunk })
             }
             ("sparse", &[dim, percent]) if percent <= 100 => Ok(Self::Sparse { dim, percent }),
             ("length", &[dense, tokens]) => Ok(Self::Length {

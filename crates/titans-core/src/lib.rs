@@ -82,6 +82,6 @@ pub use miras::{
 };
 pub use ops::{
     ActiveChannels, Changes, DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated,
-    Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, TensorOps, WriteRule, Written,
-    relative_error, top_k_into,
+    Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, RoundedHostOps, TensorOps,
+    WriteRule, Written, relative_error, top_k_into,
 };

@@ -10,8 +10,8 @@ use common::draw::{sample, seed};
 use common::{apart, bits, numbers};
 use titans_core::{
     Activation, Form, GateValues, GradientDescent, HostOps, LearningAlgorithm, MemoryArchitecture,
-    MemoryConfig, MemoryOps, MemoryState, Mlp, Momentum, NeuralMemory, Preset, ReadTime, Reading,
-    Reduction, Tail, TensorOps, TokenGates, Tokens, Wrap,
+    MemoryConfig, MemoryOps, MemoryState, Mlp, Momentum, NeuralMemory, Preset, Products, ReadTime,
+    Reading, Reduction, RoundedHostOps, Tail, TensorOps, TokenGates, Tokens, Wrap,
 };
 
 /// f32 sums in another order, through a few updates.
@@ -269,49 +269,59 @@ fn answers_beside_a_stream_agree() {
 fn threads_company_and_sharing_change_no_bit() {
     seed(6);
     for (update_size, tokens) in [(1, 5), (16, 50), (100, 230), (1100, 1100)] {
-        let config = config(3, [24, 70, 19], update_size);
-        let (keys, values) = (rows(3, tokens, 24), rows(3, tokens, 19));
-        let queries = rows(3, 41, 24);
-        let run = |threads: usize, shared: bool| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.expect("threads").install(|| {
-                let memory = pair(config).0;
-                let mut states: Vec<_> = (0..3).map(|_| memory.initial_state()).collect();
-                let mut held = Vec::new();
-                for from in (0..tokens).step_by(37) {
-                    // A snapshot that somebody holds must stay what it was.
-                    held.extend(shared.then(|| states.clone()));
-                    let piece = 37.min(tokens - from);
-                    let of = |rows: &Tensor<3>| rows.clone().narrow(1, from, piece);
-                    memory
-                        .write_batch(&mut states, of(&keys), of(&values))
-                        .expect("finite");
-                }
-                let all: Vec<_> = states.iter().map(bits).collect();
-                let answers = numbers(&memory.read_batch(&states, queries.clone()));
-                (all, answers, states)
-            })
-        };
-        let (one, answers, states) = run(1, false);
-        for (threads, shared) in [(1, true), (2, false), (2, true), (3, false)] {
-            let (found, found_answers, _) = run(threads, shared);
-            assert_eq!(found, one, "{threads} threads, updates of {update_size}");
-            assert_eq!(found_answers, answers, "{threads} threads");
+        for products in [Products::F32, Products::Bf16] {
+            no_bit_changes(update_size, tokens, products);
         }
-        let memory = pair(config).0;
-        for (index, together) in one.iter().enumerate() {
-            let mut alone = memory.initial_state();
-            let of = |rows: &Tensor<3>| rows.clone().narrow(0, index, 1).squeeze_dim::<2>(0);
-            memory
-                .write(&mut alone, of(&keys), of(&values))
-                .expect("finite");
-            assert_eq!(&bits(&alone), together, "memory {index} alone");
-            for query in [0, 13, 40] {
-                let one_query = of(&queries).narrow(0, query, 1);
-                let answer = numbers(&memory.read(&states[index], one_query));
-                let place = (index * 41 + query) * 19;
-                assert_eq!(answer, answers[place..place + 19]);
+    }
+}
+
+fn no_bit_changes(update_size: usize, tokens: usize, products: Products) {
+    let config = config(3, [24, 70, 19], update_size);
+    let built = || {
+        let ops = Arc::new(RoundedHostOps { products });
+        NeuralMemory::with_ops(config, &Device::flex(), ops).expect("valid")
+    };
+    let (keys, values) = (rows(3, tokens, 24), rows(3, tokens, 19));
+    let queries = rows(3, 41, 24);
+    let run = |threads: usize, shared: bool| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("threads").install(|| {
+            let memory = built();
+            let mut states: Vec<_> = (0..3).map(|_| memory.initial_state()).collect();
+            let mut held = Vec::new();
+            for from in (0..tokens).step_by(37) {
+                // A snapshot that somebody holds must stay what it was.
+                held.extend(shared.then(|| states.clone()));
+                let piece = 37.min(tokens - from);
+                let of = |rows: &Tensor<3>| rows.clone().narrow(1, from, piece);
+                memory
+                    .write_batch(&mut states, of(&keys), of(&values))
+                    .expect("finite");
             }
+            let all: Vec<_> = states.iter().map(bits).collect();
+            let answers = numbers(&memory.read_batch(&states, queries.clone()));
+            (all, answers, states)
+        })
+    };
+    let (one, answers, states) = run(1, false);
+    for (threads, shared) in [(1, true), (2, false), (2, true), (3, false)] {
+        let (found, found_answers, _) = run(threads, shared);
+        assert_eq!(found, one, "{threads} threads, updates of {update_size}");
+        assert_eq!(found_answers, answers, "{threads} threads");
+    }
+    let memory = built();
+    for (index, together) in one.iter().enumerate() {
+        let mut alone = memory.initial_state();
+        let of = |rows: &Tensor<3>| rows.clone().narrow(0, index, 1).squeeze_dim::<2>(0);
+        memory
+            .write(&mut alone, of(&keys), of(&values))
+            .expect("finite");
+        assert_eq!(&bits(&alone), together, "memory {index} alone");
+        for query in [0, 13, 40] {
+            let one_query = of(&queries).narrow(0, query, 1);
+            let answer = numbers(&memory.read(&states[index], one_query));
+            let place = (index * 41 + query) * 19;
+            assert_eq!(answer, answers[place..place + 19]);
         }
     }
 }

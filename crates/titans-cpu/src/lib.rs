@@ -4,7 +4,8 @@
 //! every token of an update is written with its gradient at the same weights, under momentum
 //! and decay (Titans, arXiv:2501.00663, eq. 13-14 and section 3.2). Here they are matrix
 //! products of the `gemm` crate into buffers that are kept, with one pass over the numbers
-//! between two products.
+//! between two products. On request the operands of the products are [rounded](Products) to
+//! bf16, where the processor has instructions for that.
 //!
 //! This crate knows numbers and threads. It does not know what a tensor is, where weights come
 //! from, or which memory they belong to.
@@ -16,15 +17,24 @@
 #![deny(unsafe_code)]
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod coefficients;
 mod mlp;
+#[cfg(not(target_arch = "x86_64"))]
+mod no_screen;
 mod product;
 mod scratch;
 mod simd;
 mod update;
 
 pub use activation::Activation;
+#[cfg(target_arch = "x86_64")]
+pub use bf16::{Found, Screen};
 pub use coefficients::AtEnd;
 pub use mlp::Mlp;
+#[cfg(not(target_arch = "x86_64"))]
+pub use no_screen::{Found, Screen};
+pub use product::Products;
 pub use simd::{all_finite, vectorised};
 pub use update::{Buffer, Learned, Tokens};

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::activation::Activation;
-use crate::product::{Matrix, multiply};
+use crate::product::{Matrix, Products, multiply};
 use crate::scratch::Scratch;
 
 /// Rows that go through all layers together: their products are as fast as larger ones, and
@@ -24,16 +24,22 @@ const SHARE: usize = 8;
 pub struct Mlp {
     widths: Vec<usize>,
     activation: Activation,
+    products: Products,
 }
 
 impl Mlp {
-    /// Layers from the first width, that of keys, to the last, that of values.
+    /// Layers from the first width, that of keys, to the last, that of values; products in f32
+    /// where the machine [has no others](Products::are_native).
     ///
     /// # Panics
     /// If there are fewer than two widths, or one is zero.
-    pub fn new(widths: Vec<usize>, activation: Activation) -> Self {
+    pub fn new(widths: Vec<usize>, activation: Activation, products: Products) -> Self {
         assert!(widths.len() >= 2 && widths.iter().all(|width| *width > 0));
-        Self { widths, activation }
+        Self {
+            widths,
+            activation,
+            products: products.or_f32(),
+        }
     }
 
     /// Width of keys, of hidden layers, and of values.
@@ -43,6 +49,11 @@ impl Mlp {
 
     pub(crate) fn activation(&self) -> Activation {
         self.activation
+    }
+
+    /// Of a type that the machine has.
+    pub(crate) fn products(&self) -> Products {
+        self.products
     }
 
     /// Layers.
@@ -91,11 +102,11 @@ impl Mlp {
             let rows_in = Matrix::new(input.as_deref().unwrap_or(queries), self.widths[layer]);
             let weights = Matrix::new(weights, self.widths[layer + 1]);
             if layer + 1 == self.depth() {
-                multiply(rows_in, weights, answers);
+                multiply(self.products, rows_in, weights, answers);
                 break;
             }
             let mut hidden = Scratch::new(rows * self.widths[layer + 1]);
-            multiply(rows_in, weights, &mut hidden);
+            multiply(self.products, rows_in, weights, &mut hidden);
             self.activation.apply(&mut hidden);
             input = Some(hidden);
         }

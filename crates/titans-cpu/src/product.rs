@@ -1,19 +1,55 @@
-//! Matrix products: the only file with `unsafe`, around one call of the `gemm` crate.
+//! Matrix products: in f32 by one call of the `gemm` crate, in bf16 by this crate's own. `unsafe`
+//! is here, around that call, and in `bf16.rs`.
 
+#[cfg(target_arch = "x86_64")]
+use crate::bf16::{self, Change, RightFactor};
 use crate::simd::{Loop, sum_of, vectorised};
 
 /// Longest sum that is one chain of multiply-adds. `gemm` cuts no sum of this length, so
 /// that a longer one is cut where we cut it, whatever the shape and the caches.
 const CHAIN: usize = 512;
 
+/// To which type the operands of matrix products are rounded. Sums are f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// Not rounded.
+    #[default]
+    F32,
+    /// Eight bits of mantissa. Errors and gradients of fewer than four tokens stay in f32: what
+    /// they take is reading the weights, which are f32.
+    Bf16,
+}
+
+impl Products {
+    /// Whether this machine has instructions for them: of bf16 the vector instructions of
+    /// AVX512-BF16.
+    pub fn are_native(self) -> bool {
+        match self {
+            Self::F32 => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => bf16::is_available(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Bf16 => false,
+        }
+    }
+
+    /// These, or f32 where the machine has no instructions for them.
+    pub(crate) fn or_f32(self) -> Self {
+        match self.are_native() {
+            true => self,
+            false => Self::F32,
+        }
+    }
+}
+
 /// A row-major view of a matrix; rows may lie further apart than they are long.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(crate) data: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -50,7 +86,13 @@ impl<'a> Matrix<'a> {
     }
 
     /// Rows or columns of the inner dimension of a product.
-    fn part(self, first_row: usize, rows: usize, first_column: usize, columns: usize) -> Self {
+    pub(crate) fn part(
+        self,
+        first_row: usize,
+        rows: usize,
+        first_column: usize,
+        columns: usize,
+    ) -> Self {
         assert!(first_row + rows <= self.rows && first_column + columns <= self.columns);
         let start = first_row * self.row_stride + first_column * self.column_stride;
         Self {
@@ -62,7 +104,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Whether every element lies in the data.
-    fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let last = (self.rows.max(1) - 1) * self.row_stride
             + (self.columns.max(1) - 1) * self.column_stride;
         self.rows == 0 || self.columns == 0 || last < self.data.len()
@@ -71,8 +113,17 @@ impl<'a> Matrix<'a> {
 
 /// `output = left @ right`: each number is one chain of multiply-adds per [`CHAIN`] terms, in
 /// their order, whatever rows stand beside it.
-pub(crate) fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+pub(crate) fn multiply(
+    products: Products,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    output: &mut [f32],
+) {
     assert_eq!(output.len(), left.rows * right.columns);
+    #[cfg(target_arch = "x86_64")]
+    if products == Products::Bf16 {
+        return bf16::product(left, right, output, Change::Set);
+    }
     let stands_alone = left.rows == 1 && right.column_stride == 1 && has_fused_multiply_add();
     let blocks = left.columns.div_ceil(CHAIN).max(1);
     for block in 0..blocks {
@@ -102,12 +153,17 @@ pub(crate) fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) 
 /// Rows below which a product is not worth the library's packing.
 const FEW: usize = 4;
 
-/// `output = left @ right^T`; of few rows, dot products. The bits of a row may depend on whether there are fewer than
-/// [`FEW`].
-pub(crate) fn multiply_transposed(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+/// `output = left @ right^T`; of few rows, dot products of f32. The bits of a row may depend on
+/// whether there are fewer than [`FEW`].
+pub(crate) fn multiply_transposed(
+    products: Products,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    output: &mut [f32],
+) {
     assert!(left.columns == right.columns && output.len() == left.rows * right.rows);
     if left.rows >= FEW {
-        return multiply(left, right.transposed(), output);
+        return multiply(products, left, right.transposed(), output);
     }
     assert!(left.column_stride == 1 && right.column_stride == 1);
     for (row, output) in output.chunks_exact_mut(right.rows).enumerate() {
@@ -124,9 +180,33 @@ pub(crate) fn multiply_transposed(left: Matrix<'_>, right: Matrix<'_>, output: &
     }
 }
 
+/// The right factor of outer products that share it.
+pub(crate) struct Shared<'a> {
+    right: Matrix<'a>,
+    #[cfg(target_arch = "x86_64")]
+    laid_out: Option<RightFactor>,
+}
+
+impl<'a> Shared<'a> {
+    /// Of at most [`CHAIN`] rows; of few, the products are made in f32.
+    pub(crate) fn new(products: Products, right: Matrix<'a>) -> Self {
+        let is_rounded = products == Products::Bf16 && right.rows >= FEW;
+        Self {
+            right,
+            #[cfg(target_arch = "x86_64")]
+            laid_out: is_rounded.then(|| RightFactor::new(right)),
+        }
+    }
+}
+
 /// `output -= left^T @ right`, a sum over the rows of both.
-pub(crate) fn subtract_outer(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32]) {
+pub(crate) fn subtract_outer(left: Matrix<'_>, shared: &Shared<'_>, output: &mut [f32]) {
+    let right = shared.right;
     assert_eq!(left.rows, right.rows);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(right) = &shared.laid_out {
+        return right.multiplied(left.transposed(), output, Change::Subtract);
+    }
     if left.rows >= FEW {
         return call(left.transposed(), right, output, Some(1.0), -1.0);
     }
@@ -253,7 +333,7 @@ mod tests {
         let (left, right) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
         let mut output = vec![f32::NAN; rows * columns];
         let right = Matrix::new(&right, columns);
-        multiply(Matrix::new(&left, inner), right, &mut output);
+        multiply(Products::F32, Matrix::new(&left, inner), right, &mut output);
         output
     }
 
@@ -284,14 +364,12 @@ mod tests {
                 .collect();
             let mut by_transpose = vec![f32::NAN; rows * columns];
             let view = Matrix::new(&transposed, inner);
-            multiply_transposed(Matrix::new(&left, inner), view, &mut by_transpose);
+            let rows_of_left = Matrix::new(&left, inner);
+            multiply_transposed(Products::F32, rows_of_left, view, &mut by_transpose);
             let mut outer = vec![1.0; inner * columns];
             let seconds = numbers(rows * columns, 3);
-            subtract_outer(
-                Matrix::new(&left, inner),
-                Matrix::new(&seconds, columns),
-                &mut outer,
-            );
+            let seconds_of_all = Shared::new(Products::F32, Matrix::new(&seconds, columns));
+            subtract_outer(Matrix::new(&left, inner), &seconds_of_all, &mut outer);
             for row in 0..rows {
                 for column in 0..columns {
                     let term = |at: usize| left[row * inner + at] * right[at * columns + column];

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::coefficients::AtEnd;
 use crate::mlp::{BLOCK, Mlp, shares};
-use crate::product::{Matrix, multiply, multiply_transposed, subtract_outer};
+use crate::product::{Matrix, Shared, multiply, multiply_transposed, subtract_outer};
 use crate::scratch::Scratch;
 use crate::simd::{Loop, sum_of, vectorised};
 
@@ -101,16 +101,21 @@ impl Mlp {
             };
             let errors = &mut relative_errors[first..][..rows];
             blocks.gradients(self, &weights, block, at_end, first, errors);
+            let of_layer = |layer| blocks.factors(self, layer, block.keys, rows);
+            let factors: Vec<Factors<'_>> = match rayon::current_num_threads() {
+                1 => (0..self.depth()).map(of_layer).collect(),
+                _ => (0..self.depth()).into_par_iter().map(of_layer).collect(),
+            };
             let begins = (first == 0).then_some(at_end);
-            let pieces = layers.iter_mut().enumerate().flat_map(|(layer, tensors)| {
-                let factors = blocks.factors(self, layer, block.keys, rows);
-                tensors
-                    .pieces()
-                    .into_iter()
-                    .map(move |piece| (piece, factors.clone()))
-            });
-            let advance = |(piece, factors): (Piece<'_>, Factors<'_>)| {
-                piece.advance(begins, &factors);
+            let pieces = layers
+                .iter_mut()
+                .zip(&factors)
+                .flat_map(|(tensors, factors)| {
+                    let pieces = tensors.pieces().into_iter();
+                    pieces.map(move |piece| (piece, factors))
+                });
+            let advance = |(piece, factors): (Piece<'_>, &Factors<'_>)| {
+                piece.advance(begins, factors);
             };
             if rayon::current_num_threads() == 1 {
                 pieces.for_each(advance);
@@ -226,10 +231,13 @@ struct Piece<'a> {
     tensors: Vec<Buffer<'a>>,
 }
 
-/// The gradients of a block of tokens with respect to one layer, one pair of factors for each
-/// of its tensors: `sum_i left_i^T right_i` is what is subtracted.
-#[derive(Clone)]
-struct Factors<'a>(Vec<(Matrix<'a>, Matrix<'a>)>);
+/// The gradients of a block of tokens with respect to one layer: `sum_i left_i^T right_i` is what
+/// is subtracted. One of the factors is one for each of the layer's tensors, the other the same
+/// for all of them.
+enum Factors<'a> {
+    Lefts(Vec<Matrix<'a>>, Shared<'a>),
+    Rights(Matrix<'a>, Vec<Shared<'a>>),
+}
 
 impl Piece<'_> {
     /// Brings the rows up to date: what decays and flows over at the first block, and the
@@ -238,13 +246,17 @@ impl Piece<'_> {
         if let Some(at_end) = begins {
             self.decay(at_end);
         }
-        for (tensor, (left, right)) in self.tensors.iter_mut().zip(&factors.0) {
+        for (at, tensor) in self.tensors.iter_mut().enumerate() {
             let numbers = match tensor {
                 Buffer::InPlace(numbers) => numbers,
                 Buffer::From { new, .. } => new,
             };
+            let (left, right) = match factors {
+                Factors::Lefts(lefts, right) => (lefts[at], right),
+                Factors::Rights(left, rights) => (*left, &rights[at]),
+            };
             let rows = numbers.len() / self.columns;
-            subtract_outer(left.columns(self.first_row, rows), *right, numbers);
+            subtract_outer(left.columns(self.first_row, rows), right, numbers);
         }
     }
 
@@ -445,22 +457,15 @@ impl Blocks {
             _ => &self.hidden[layer - 1][..rows * width_in],
         };
         let deltas = &self.deltas[layer][..rows * width_out];
-        let of_each = self.scaled[layer].iter().map(|scaled| {
-            if width_in <= width_out {
-                let scaled = &scaled[..rows * width_in];
-                (
-                    Matrix::new(scaled, width_in),
-                    Matrix::new(deltas, width_out),
-                )
-            } else {
-                let scaled = &scaled[..rows * width_out];
-                (
-                    Matrix::new(inputs, width_in),
-                    Matrix::new(scaled, width_out),
-                )
-            }
-        });
-        Factors(of_each.collect())
+        let narrow = width_in.min(width_out);
+        let scaled = self.scaled[layer].iter();
+        let scaled = scaled.map(|scaled| Matrix::new(&scaled[..rows * narrow], narrow));
+        let shared = |right| Shared::new(mlp.products(), right);
+        if width_in <= width_out {
+            Factors::Lefts(scaled.collect(), shared(Matrix::new(deltas, width_out)))
+        } else {
+            Factors::Rights(Matrix::new(inputs, width_in), scaled.map(shared).collect())
+        }
     }
 }
 
@@ -495,7 +500,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn run(mut self, mlp: &Mlp, weights: &[&[f32]], tokens: Tokens<'_>, at_end: &AtEnd) {
-        let (widths, depth) = (mlp.widths(), mlp.depth());
+        let (widths, depth, products) = (mlp.widths(), mlp.depth(), mlp.products());
         let last = depth - 1;
         for layer in 0..depth {
             let input: &[f32] = match layer {
@@ -505,9 +510,9 @@ impl Part<'_> {
             let input = Matrix::new(input, widths[layer]);
             let weights = Matrix::new(weights[layer], widths[layer + 1]);
             if layer == last {
-                multiply(input, weights, self.deltas[last]);
+                multiply(products, input, weights, self.deltas[last]);
             } else {
-                multiply(input, weights, self.slopes[layer]);
+                multiply(products, input, weights, self.slopes[layer]);
                 mlp.activation()
                     .split(self.slopes[layer], self.hidden[layer]);
             }
@@ -523,7 +528,7 @@ impl Part<'_> {
             let (before, after) = self.deltas.split_at_mut(layer);
             let after = Matrix::new(after[0], widths[layer + 1]);
             let weights = Matrix::new(weights[layer], widths[layer + 1]);
-            multiply_transposed(after, weights, before[layer - 1]);
+            multiply_transposed(products, after, weights, before[layer - 1]);
             times(before[layer - 1], self.slopes[layer - 1]);
         }
         let written = |token: usize| {

@@ -23,7 +23,8 @@ pub struct RuntimeConfig {
     /// one device at a time, so there should be as many [`learners`](Self::learners). Default:
     /// none.
     pub more_devices: Vec<ComputeDevice>,
-    /// In which type GPUs make the matrix products of dense memories. Default: f32.
+    /// In which type the matrix products of dense memories are made, on devices that have a
+    /// choice: GPUs, and CPUs with AVX512-BF16. Default: f32.
     pub products: Products,
     /// Tokens between two published snapshots. Default 4096, the article's chunk, which is
     /// a multiple of common KV-cache blocks.

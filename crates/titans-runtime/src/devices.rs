@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use titans_core::{ConfigError, HostOps, MemoryOps, NeuralMemory, Products};
+use titans_core::{ConfigError, MemoryOps, NeuralMemory, Products, RoundedHostOps};
 use titans_store::ShardId;
 
 use crate::config::RuntimeConfig;
@@ -53,13 +53,52 @@ fn operations(device: &Device, products: Products) -> Arc<dyn MemoryOps> {
         return Arc::new(titans_kernels::CubeOps { products });
     }
     #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
-    let _ = (device, products);
-    Arc::new(HostOps)
+    let _ = device;
+    Arc::new(RoundedHostOps { products })
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{Distribution, Tensor};
+    use titans_core::Preset;
+
     use super::*;
+
+    #[test]
+    fn products_are_made_in_the_type_of_the_configuration() {
+        let mut config = RuntimeConfig::default();
+        config.memory = Preset::Titans.config();
+        let rows = || {
+            let unit = Distribution::Normal(0.0, 0.125);
+            Tensor::<2>::random([48, 64], unit, &Device::flex())
+        };
+        let (keys, values) = (rows(), rows());
+        let [in_f32, in_bf16] = [Products::F32, Products::Bf16].map(|products| {
+            config.products = products;
+            let memories = Memories::open(&config).expect("valid");
+            let memory = memories.any();
+            let mut state = memory.initial_state();
+            memory
+                .write(&mut state, keys.clone(), values.clone())
+                .expect("finite");
+            let answers = memory.read(&state, keys.clone());
+            answers.into_data_as::<f32>()
+        });
+        let products = Products::Bf16;
+        let has_bf16 = titans_core::RoundedHostOps { products }.made_in() == products;
+        assert_eq!(in_f32 != in_bf16, has_bf16);
+    }
+
+    #[test]
+    fn a_threshold_that_the_products_cannot_tell_is_refused() {
+        let mut config = RuntimeConfig::default();
+        config.memory = Preset::Titans.config();
+        config.memory.update.surprise_threshold = 0.01;
+        assert!(Memories::open(&config).is_ok());
+        config.products = Products::Bf16;
+        let refused = Memories::open(&config).map(|_| ()).unwrap_err();
+        assert!(refused.to_string().contains("2^-5"), "{refused}");
+    }
 
     #[test]
     fn users_are_spread_evenly_and_each_stays_where_it_is() {

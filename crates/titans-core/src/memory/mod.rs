@@ -114,7 +114,8 @@ impl NeuralMemory {
     /// [`TensorOps`](crate::TensorOps), the reference.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// As [`new`](Self::new); and a surprise threshold of a dense memory that is finer than
+    /// rounded products [can tell](crate::Products::least_surprise_threshold).
     pub fn with_ops(
         config: MemoryConfig,
         device: &Device,
@@ -130,6 +131,16 @@ impl NeuralMemory {
             _ => None,
         };
         let rules = Rules::new(config, ops.clone());
+        if let (Some(rule), Some(dense)) = (rules.dense(), ops.dense(device)) {
+            let threshold = rule.surprise_threshold;
+            if threshold != 0.0 && threshold < dense.products().least_surprise_threshold() {
+                return Err(ConfigError::OutOfRange {
+                    name: "surprise_threshold",
+                    value: threshold.into(),
+                    expected: "0, or with products in bf16 at least 2^-5, in f16 at least 2^-8",
+                });
+            }
+        }
         Ok(Self {
             device: device.clone(),
             rows: config.is_row_memory().then(|| {

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use burn::tensor::{DType, Tensor};
 
+use super::Products;
 use crate::memory::relative_error;
 use crate::miras::Mlp;
 
@@ -93,6 +94,11 @@ pub trait DenseOps: Debug + Send + Sync {
     /// Whether numbers of this type are taken.
     fn takes(&self, dtype: DType) -> bool {
         dtype == DType::F32
+    }
+
+    /// To which type the operands of matrix products are rounded, where the device has it.
+    fn products(&self) -> Products {
+        Products::F32
     }
 
     /// Whether many memories are better stacked into one call than given in a call for each.

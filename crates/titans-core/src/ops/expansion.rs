@@ -1,10 +1,11 @@
 //! The frozen expansion of a sparse memory, laid out for the host.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
-use titans_cpu::vectorised;
+use titans_cpu::{Screen, vectorised};
 
 use super::host::host_floats;
 
@@ -24,6 +25,12 @@ pub struct Expansion {
     tensor: Tensor<2>,
     /// `[panel, key coordinate, channel in panel]`, the last panel filled up with zeros.
     panels: Arc<[f32]>,
+    /// What finds large activations, where the machine can.
+    screen: Option<Arc<Screen>>,
+    /// Bits of the smallest active channel's activation per length of its key, of some token
+    /// before; zero if there was none. It is a guess: a wrong one costs time only, so the order
+    /// of threads does not matter.
+    smallest: Arc<AtomicU32>,
 }
 
 impl Expansion {
@@ -40,14 +47,33 @@ impl Expansion {
             }
         }
         Self {
+            screen: Screen::new(&rows, channels).map(Arc::new),
             tensor,
             panels: panels.into(),
+            smallest: Arc::default(),
         }
     }
 
     /// The same numbers on their device, `[key_dim, channels]`.
     pub fn tensor(&self) -> &Tensor<2> {
         &self.tensor
+    }
+
+    pub(super) fn screen(&self) -> Option<&Screen> {
+        self.screen.as_deref()
+    }
+
+    /// What was [noted](Self::note_smallest).
+    pub(super) fn smallest(&self) -> Option<f32> {
+        let smallest = f32::from_bits(self.smallest.load(Ordering::Relaxed));
+        (smallest > 0.0).then_some(smallest)
+    }
+
+    /// Notes the smallest active channel's activation per length of its key, if it is one.
+    pub(super) fn note_smallest(&self, smallest: f32) {
+        if smallest.is_finite() && smallest > 0.0 {
+            self.smallest.store(smallest.to_bits(), Ordering::Relaxed);
+        }
     }
 
     /// Width of the rows that [`activations_into`](Self::activations_into) writes: the

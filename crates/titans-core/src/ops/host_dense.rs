@@ -9,12 +9,20 @@ use rayon::prelude::*;
 use titans_cpu::{AtEnd, Buffer, Learned};
 
 use super::dense::{DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated};
-use super::host::HostOps;
+use super::products::Products;
 use crate::miras::Activation;
 
 type FlexTensor = <Flex as burn::backend::BackendTypes>::FloatTensorPrimitive;
 
-impl DenseOps for HostOps {
+/// Dense memories in host memory, their matrix products made of operands of a type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostDense(pub(super) Products);
+
+impl DenseOps for HostDense {
+    fn products(&self) -> Products {
+        self.0
+    }
+
     /// Stacking would copy the weights, and slices need no common tensor.
     fn stacks(&self) -> bool {
         false
@@ -23,7 +31,7 @@ impl DenseOps for HostOps {
     fn update(&self, rule: &DenseRule, learned: DenseLearned, tokens: DenseTokens) -> DenseUpdated {
         let [memories, count, _] = tokens.keys.dims();
         let device = tokens.keys.device();
-        let mlp = host_mlp(rule);
+        let mlp = self.mlp(rule);
         let keys = HostTensor::new(tokens.keys);
         let values = HostTensor::new(tokens.values);
         let steps = HostTensor::new(tokens.steps);
@@ -109,7 +117,7 @@ impl DenseOps for HostOps {
         let queries = HostTensor::new(queries);
         let width = rule.value_dim;
         let answers = for_each(
-            rule,
+            &self.mlp(rule),
             weights,
             count * width,
             |memory, mlp, weights, answers| {
@@ -153,7 +161,8 @@ impl DenseOps for HostOps {
         let [memories, count, _] = keys.dims();
         let device = keys.device();
         let (keys, values) = (HostTensor::new(keys), HostTensor::new(values));
-        let errors = for_each(rule, weights, count, |memory, mlp, weights, errors| {
+        let mlp = self.mlp(rule);
+        let errors = for_each(&mlp, weights, count, |memory, mlp, weights, errors| {
             let (keys_length, values_length) = (count * rule.key_dim, count * rule.value_dim);
             let keys = &keys.numbers()[memory * keys_length..][..keys_length];
             let values = &values.numbers()[memory * values_length..][..values_length];
@@ -163,15 +172,34 @@ impl DenseOps for HostOps {
     }
 }
 
+impl HostDense {
+    fn mlp(self, rule: &DenseRule) -> titans_cpu::Mlp {
+        let activation = match rule.mlp.activation {
+            Activation::Gelu => titans_cpu::Activation::Gelu,
+            Activation::GeluTanh => titans_cpu::Activation::GeluTanh,
+            Activation::Silu => titans_cpu::Activation::Silu,
+            Activation::Relu => titans_cpu::Activation::Relu,
+        };
+        titans_cpu::Mlp::new(rule.widths(), activation, on_the_cpu(self.0))
+    }
+}
+
+/// What stands for a type of products on a CPU, which has no f16.
+pub(super) fn on_the_cpu(products: Products) -> titans_cpu::Products {
+    match products {
+        Products::F32 | Products::F16 => titans_cpu::Products::F32,
+        Products::Bf16 => titans_cpu::Products::Bf16,
+    }
+}
+
 /// Numbers of each memory, made from its weights; the memories are shared between threads.
 fn for_each(
-    rule: &DenseRule,
+    mlp: &titans_cpu::Mlp,
     weights: &[Tensor<3>],
     length: usize,
     make: impl Fn(usize, &titans_cpu::Mlp, &[&[f32]], &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let [memories, _, _] = weights[0].dims();
-    let mlp = host_mlp(rule);
     let weights: Vec<HostTensor> = weights.iter().cloned().map(HostTensor::new).collect();
     let mut made = vec![0.0; memories * length];
     if made.is_empty() {
@@ -184,7 +212,7 @@ fn for_each(
             &numbers[memory * length..][..length]
         };
         let weights: Vec<&[f32]> = weights.iter().map(of_memory).collect();
-        make(memory, &mlp, &weights, made);
+        make(memory, mlp, &weights, made);
     };
     if memories == 1 {
         make((0, &mut made));
@@ -192,16 +220,6 @@ fn for_each(
         made.par_chunks_mut(length).enumerate().for_each(make);
     }
     made
-}
-
-fn host_mlp(rule: &DenseRule) -> titans_cpu::Mlp {
-    let activation = match rule.mlp.activation {
-        Activation::Gelu => titans_cpu::Activation::Gelu,
-        Activation::GeluTanh => titans_cpu::Activation::GeluTanh,
-        Activation::Silu => titans_cpu::Activation::Silu,
-        Activation::Relu => titans_cpu::Activation::Relu,
-    };
-    titans_cpu::Mlp::new(rule.widths(), activation)
 }
 
 /// A tensor of the CPU backend whose numbers can be looked at where they are.

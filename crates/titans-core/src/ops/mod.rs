@@ -3,7 +3,8 @@
 //! For sparse memories [`TensorOps`] is the reference: the equations, token by token, on dense
 //! tensors. Dense memories are tensor operations all through ([`NeuralMemory`]), which is
 //! theirs; [`MemoryOps::dense`] puts something faster in the place of an update and a read.
-//! [`HostOps`] is what runs by default. A GPU crate adds its own [`MemoryOps`]; a test
+//! [`HostOps`] is what runs by default; [`RoundedHostOps`] makes the products of dense memories
+//! in fewer bits. A GPU crate adds its own [`MemoryOps`]; a test
 //! holds every implementation against the reference.
 //!
 //! [`NeuralMemory`]: crate::NeuralMemory
@@ -14,6 +15,7 @@ mod expansion;
 mod finite;
 mod host;
 mod host_dense;
+mod host_rounded;
 mod products;
 mod tensor;
 mod top_k;
@@ -22,6 +24,7 @@ pub use changes::Changes;
 pub use dense::{DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated};
 pub use expansion::Expansion;
 pub use host::HostOps;
+pub use host_rounded::RoundedHostOps;
 pub use products::Products;
 pub use tensor::TensorOps;
 pub use top_k::top_k_into;

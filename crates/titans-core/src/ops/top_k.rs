@@ -56,6 +56,42 @@ pub(super) fn top_k_from_guess(
     selected.sort_unstable_by_key(|(index, _)| *index);
 }
 
+/// The `k` largest of some values at ascending places, as [`top_k_into`]; `None` if there are
+/// fewer.
+pub(super) fn top_k_of(
+    places: &[u32],
+    values: &[f32],
+    k: usize,
+    selected: &mut Vec<(u32, f32)>,
+) -> Option<()> {
+    selected.clear();
+    if values.len() < k || k == 0 {
+        return (k == 0).then_some(());
+    }
+    // In the order of `total_cmp`, as integers.
+    let order = |value: f32| {
+        let bits = value.to_bits().cast_signed();
+        bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
+    };
+    let mut orders: Vec<i32> = values.iter().map(|value| order(*value)).collect();
+    let (larger, least, _) = orders.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+    let least = *least;
+    let mut ties = k - larger.iter().filter(|order| **order > least).count();
+    // Every value is written and the next one over it, if it is not taken: a branch would be
+    // guessed wrong for every other value.
+    selected.resize(values.len() + 1, (0, 0.0));
+    let mut taken = 0;
+    for (place, value) in places.iter().zip(values) {
+        let order = order(*value);
+        let is_tie = order == least && ties > 0;
+        ties -= usize::from(is_tie);
+        selected[taken] = (*place, *value);
+        taken += usize::from(order > least || is_tie);
+    }
+    selected.truncate(k);
+    Some(())
+}
+
 fn collect_from(values: &[f32], threshold: f32, selected: &mut Vec<(u32, f32)>) {
     vectorised(Collect {
         values,
@@ -160,6 +196,11 @@ mod tests {
             top_k_from_guess(values, k, Some(guess), &mut selected);
             assert_eq!(selected, by_sorting(values, k), "guess {guess}");
         }
+        let places: Vec<u32> = (0..).take(values.len()).collect();
+        assert_eq!(top_k_of(&places, values, k, &mut selected), Some(()));
+        assert_eq!(selected, by_sorting(values, k));
+        let too_many = values.len() + 1;
+        assert_eq!(top_k_of(&places, values, too_many, &mut selected), None);
     }
 
     #[test]
