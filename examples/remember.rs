@@ -2,8 +2,13 @@
 use titanmem::{Rows, Runtime, RuntimeConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut config = RuntimeConfig::default();
+    // `--device cuda`, `wgpu` or `auto`; without it the CPU.
+    if let Some(device) = std::env::args().skip_while(|arg| arg != "--device").nth(1) {
+        config.device = device.parse()?;
+    }
     let dir = std::env::temp_dir().join(format!("memories-{}", std::process::id()));
-    let runtime = Runtime::open(dir, RuntimeConfig::default())?;
+    let runtime = Runtime::open(dir, config)?;
     let alice = runtime.user("alice")?;
 
     // Any embedding of 64 numbers will do; here two made-up ones.

@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// Longest text on which the control that writes everything runs.
     #[arg(long, value_parser = parse_tokens, default_value = "16Ki")]
     pub(crate) write_all_up_to: usize,
+    /// Where to compute: auto, cpu, cuda, cuda:N or wgpu.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: titanmem::Device,
     /// Seed of facts, depths and questions.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

@@ -8,6 +8,8 @@ use crate::report::Row;
 const PANEL: f64 = 340.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
+/// Numbers under the curves stand at least so far apart.
+const ROOM_OF_A_LENGTH: f64 = 30.0;
 const COLOURS: [&str; 6] = [
     "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b",
 ];
@@ -108,19 +110,63 @@ fn panel(svg: &mut String, left: f64, title: &str, series: &[Vec<(f64, f64)>]) {
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
             line.join(" ")
         );
-        for point in points.iter().filter(|point| point.1 > 0.0) {
+        let shown: Vec<&(f64, f64)> = points.iter().filter(|point| point.1 > 0.0).collect();
+        for (place, point) in shown.iter().enumerate() {
+            let (x, y) = (x(point.0), y(point.1));
             let _ = writeln!(
                 svg,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>\
-                 <text x=\"{0:.1}\" y=\"{:.1}\" fill=\"{colour}\" text-anchor=\"middle\">{:.0}</text>\
-                 <text x=\"{0:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                x(point.0),
-                y(point.1),
-                y(point.1) - 7.0,
-                point.1,
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"
+            );
+            // The curve tells what lies between.
+            if place == 0 || place + 1 == shown.len() {
+                let _ = writeln!(
+                    svg,
+                    "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{colour}\" \
+                     text-anchor=\"middle\">{}</text>",
+                    y - 7.0,
+                    short(point.1)
+                );
+            }
+        }
+    }
+    let mut lengths: Vec<f64> = all.iter().map(|point| point.0).collect();
+    lengths.sort_by(f64::total_cmp);
+    lengths.dedup();
+    let mut last = f64::NEG_INFINITY;
+    for length in lengths {
+        if x(length) - last >= ROOM_OF_A_LENGTH {
+            last = x(length);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{last:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                 HEIGHT - 40.0,
-                tokens_text(point.0 as usize)
+                tokens_text(length as usize)
             );
         }
+    }
+}
+
+/// Three digits and a prefix.
+fn short(value: f64) -> String {
+    let (scaled, prefix) = [(1e9, "G"), (1e6, "M"), (1e3, "k")]
+        .into_iter()
+        .find(|(unit, _)| value >= *unit)
+        .map_or((value, ""), |(unit, prefix)| (value / unit, prefix));
+    let places = match scaled {
+        x if x >= 100.0 => 0,
+        x if x >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{scaled:.places$}{prefix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn numbers_are_short() {
+        let numbers = [1.179, 14.5, 352_108.0, 989_641.0, 4_294_967_296.0].map(short);
+        assert_eq!(numbers, ["1.18", "14.5", "352k", "990k", "4.29G"]);
     }
 }

@@ -19,7 +19,6 @@ mod tasks;
 use std::fs;
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
@@ -103,7 +102,7 @@ fn benchmark(args: &Args) -> Result<(), String> {
 }
 
 fn contenders(args: &Args) -> Result<Vec<Contender>, String> {
-    let device = Device::flex();
+    let device = args.device.open().map_err(|e| e.to_string())?;
     let mut contenders = Vec::new();
     let mut controls = Vec::new();
     for name in &args.wiring {

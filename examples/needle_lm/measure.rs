@@ -38,6 +38,7 @@ pub(crate) struct Measured {
 pub(crate) struct Answer {
     pub(crate) depth: f64,
     pub(crate) key: String,
+    pub(crate) question: String,
     pub(crate) expected: Vec<TokenId>,
     pub(crate) given: Vec<TokenId>,
     /// From the end of the text to the first token of the answer, the question among it.
@@ -125,6 +126,7 @@ pub(crate) fn measure(
         measured.answers.push(Answer {
             depth: hidden.depth,
             key: hidden.fact.key.clone(),
+            question: hidden.fact.question.trim_end().to_owned(),
             expected,
             given,
             first_token: times[0],

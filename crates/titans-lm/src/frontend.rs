@@ -5,7 +5,9 @@ use burn::tensor::activation::{sigmoid, silu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use titans_core::{CausalConvolution, Initial, segment_sums};
 
-use crate::tokens::{TokenId, VOCABULARY, ends_sentence, is_character_of_a_code, is_word};
+use crate::tokens::{
+    TokenId, VOCABULARY, ends_sentence, is_character_of_a_code, is_word, spells_a_code,
+};
 
 /// Width of the frozen codes of a token.
 pub(crate) const CODE: usize = 128;
@@ -18,7 +20,7 @@ pub(crate) const VALUE: usize = 32;
 /// Tokens whose product is the local code.
 const NGRAM: usize = 6;
 /// Tokens that the context convolution sees.
-const KERNEL: usize = 8;
+const KERNEL: usize = 12;
 /// Characters whose value codes are at right angles, as many as the codes have numbers.
 const SPELLED: &str = "0123456789abcdef-.:ghiklmnoprstu";
 /// By how many places a code is turned for each token back.
@@ -35,7 +37,8 @@ pub(crate) const LOCAL_AT: usize = SUBJECT_AT + CODE;
 pub(crate) const CONTEXT_AT: usize = LOCAL_AT + CODE;
 const GIST_AT: usize = CONTEXT_AT + CONTEXT;
 const TYPE_AT: usize = GIST_AT + TYPE;
-pub(crate) const VALUE_AT: usize = TYPE_AT + TYPE;
+const FRAME_AT: usize = TYPE_AT + TYPE;
+pub(crate) const VALUE_AT: usize = FRAME_AT + CONTEXT;
 pub(crate) const ANSWER_AT: usize = VALUE_AT + VALUE;
 /// Width of a row.
 pub const WIDTH: usize = ANSWER_AT + VALUE;
@@ -46,7 +49,8 @@ pub const WIDTH: usize = ANSWER_AT + VALUE;
 /// subject_t = l2(sum over the sentence of decided(salience) * code)       what it is about
 /// local_t   = product over the last 6 tokens of (1 - o + o * turned sign code) / 8,
 ///             o = decided(openness)                                       where in a value
-/// context_t = silu(convolution of 8 types)                                wording nearby
+/// context_t = silu(convolution of 12 types)                               wording nearby
+/// frame_t   = context at the last token that no code is spelled with      wording before a code
 /// gist_t    = mean type over the sentence                                 wording so far
 /// ```
 ///
@@ -77,6 +81,7 @@ pub struct FrontEndState {
     convolution: Tensor<3>,
     ngram: Tensor<3>,
     sums: Tensor<2>,
+    frame: Tensor<2>,
     /// Whether the last token ended a sentence, for each text.
     ended: Vec<bool>,
 }
@@ -106,6 +111,7 @@ impl FrontEnd {
             convolution: self.convolution.empty_tail(batch),
             ngram: Tensor::ones([batch, NGRAM - 1, CODE], &device),
             sums: Tensor::zeros([batch, CODE + TYPE + 1], &device),
+            frame: Tensor::zeros([batch, CONTEXT], &device),
             ended: vec![true; batch],
         }
     }
@@ -161,9 +167,18 @@ impl FrontEnd {
         let projected = projected.reshape([batch, tokens, CONTEXT]);
         let context = silu(self.convolution.forward(projected, &mut state.convolution));
 
+        // The first character of a code and its last are judged by the same words: what is
+        // carried through the code is what stood before it.
+        let is_frame = frames(texts, &device);
+        let framed = context.clone() * is_frame.clone().unsqueeze_dim::<3>(2);
+        let frame = segment_sums(framed, is_frame, &mut state.frame);
+
         let answer: Tensor<3> = Tensor::zeros([batch, tokens, VALUE], &device);
         let value = of_tokens(self.values.clone());
-        Tensor::cat(vec![subject, local, context, gist, types, value, answer], 2)
+        Tensor::cat(
+            vec![subject, local, context, gist, types, frame, value, answer],
+            2,
+        )
     }
 
     /// 1 for the first token of each sentence.
@@ -192,8 +207,21 @@ impl FrontEndState {
         count(&self.convolution.dims())
             + count(&self.ngram.dims())
             + count(&self.sums.dims())
+            + count(&self.frame.dims())
             + self.ended.len()
     }
+}
+
+/// 0 for what a code is spelled with, 1 for words and all other marks.
+fn frames(texts: &[&[TokenId]], device: &Device) -> Tensor<2> {
+    let is_frame: Vec<f32> = (texts.iter())
+        .flat_map(|text| text.iter())
+        .map(|token| f32::from(u8::from(!spells_a_code(*token))))
+        .collect();
+    Tensor::from_data(
+        TensorData::new(is_frame, [texts.len(), texts[0].len()]),
+        device,
+    )
 }
 
 /// Random codes of length one, `[VOCABULARY, VALUE]`, those of [`SPELLED`] at right angles.
@@ -343,5 +371,34 @@ mod tests {
         assert!(off.into_scalar::<f32>() < 1e-5);
         let lengths = (codes.clone() * codes).sum_dim(1).sqrt();
         assert!((lengths - 1.0).abs().max().into_scalar::<f32>() < 1e-5);
+    }
+
+    #[test]
+    fn a_code_is_framed_by_the_wording_before_it_in_pieces_of_any_length() {
+        let device = Device::flex();
+        let front = FrontEnd::new(&[], &mut Initial::new(1, &device));
+        let text = crate::tokens::tokenize("The iron-gate opens with 70-b4:5, they say, on 3 May.");
+        let mut state = front.initial_state(1);
+        let rows: Vec<Tensor<3>> = (text.chunks(5))
+            .map(|piece| front.forward(&[piece], &mut state))
+            .collect();
+        let rows = Tensor::cat(rows, 1);
+        let at = |part: usize, token: usize| -> Vec<f32> {
+            let part = rows.clone().narrow(2, part, CONTEXT).narrow(1, token, 1);
+            part.into_data_as::<f32>().try_into_vec().expect("floats")
+        };
+        let mut last = None;
+        for (place, token) in text.iter().enumerate() {
+            if !spells_a_code(*token) {
+                last = Some(place);
+            }
+            let expected = at(CONTEXT_AT, last.expect("begins with a word"));
+            assert_eq!(at(FRAME_AT, place), expected, "token {place}");
+        }
+        // Seven characters of a code, a day, and the hyphen of a compound.
+        assert_eq!(
+            text.iter().filter(|token| spells_a_code(**token)).count(),
+            9
+        );
     }
 }

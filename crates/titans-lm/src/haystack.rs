@@ -59,6 +59,25 @@ impl Haystack {
         Self::of_text(&text.join(" "))
     }
 
+    /// Sentences of some texts, each with a figure put in where the text has none: years,
+    /// ranges, ordinals, sums and numbers in every context that a text offers.
+    ///
+    /// A gate that has only met the figures of a few books opens on `from 1830 to 1835` in
+    /// the next one.
+    ///
+    /// # Panics
+    /// If there is no text, or one has no sentence.
+    pub fn with_figures(texts: &[Self], sentences: usize, rng: &mut ChaCha8Rng) -> Self {
+        let mut haystack = Self::default();
+        for _ in 0..sentences {
+            let text = texts.choose(rng).expect("texts");
+            let sentence = text.sentence(rng.random_range(0..text.sentences()));
+            haystack.tokens.extend(with_a_figure(sentence, rng));
+            haystack.ends.push(haystack.tokens.len());
+        }
+        haystack
+    }
+
     /// Tokens in all.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
@@ -120,6 +139,51 @@ fn generated_sentence(rng: &mut ChaCha8Rng) -> String {
         4 => format!("\"It is {adjective},\" said the {noun}, \"and it {verb} {adverb}.\""),
         _ => format!("The {adjective} {noun} {verb} the {other} {adverb} {preposition} it."),
     }
+}
+
+/// A sentence with a figure put in before its last token, often after a word that figures
+/// follow.
+pub(crate) fn with_a_figure(sentence: &[TokenId], rng: &mut ChaCha8Rng) -> Vec<TokenId> {
+    // Not those with which statements end: `is`, `with`, `number`.
+    const BEFORE: [&str; 19] = [
+        "from", "since", "until", "to", "in", "of", "about", "at", "on", "by", "between", "before",
+        "after", "the", "No.", "numbered", "page", "chapter", "aged",
+    ];
+    let number = |digits: usize, rng: &mut ChaCha8Rng| -> String {
+        (0..digits)
+            .map(|_| char::from(b'0' + rng.random_range(0..10)))
+            .collect()
+    };
+    let year = |rng: &mut ChaCha8Rng| rng.random_range(1000..2030);
+    let small = |rng: &mut ChaCha8Rng| rng.random_range(1..200);
+    let figure = match rng.random_range(0..16) {
+        0..4 => year(rng).to_string(),
+        4 => format!("{} to {}", year(rng), year(rng)),
+        5 => format!("{}-{}", year(rng), small(rng)),
+        6 => format!("{}-{}", small(rng), small(rng)),
+        7 => format!("{}th", small(rng)),
+        8 => format!("{},{}", small(rng), number(3, rng)),
+        9 => format!("{} and {}", small(rng), small(rng)),
+        10 => format!("{}, {}", small(rng), year(rng)),
+        11 => value(ValueKind::Code, rng),
+        12 => format!("{}{}", made_up(rng), small(rng)),
+        13 => {
+            let digits = rng.random_range(3..=8);
+            number(digits, rng)
+        }
+        _ => small(rng).to_string(),
+    };
+    let figure = match rng.random_bool(0.5) {
+        true => format!("{} {figure}", BEFORE.choose(rng).expect("words")),
+        false => figure,
+    };
+    // Statements end with their figure, so that place is met more often than others.
+    let last = sentence.len().saturating_sub(1);
+    let at = match rng.random_bool(0.2) {
+        true => last,
+        false => rng.random_range(0..=last),
+    };
+    [&sentence[..at], &tokenize(&figure), &sentence[at..]].concat()
 }
 
 /// Sentences that look a little like facts and are none: figures, codes and marks in
@@ -230,6 +294,25 @@ mod tests {
         let haystack = Haystack::of_text(&"word ".repeat(1200));
         assert_eq!(haystack.sentences(), 3);
         assert_eq!(haystack.sentence(2).len(), 1200 - 2 * LONGEST_SENTENCE);
+    }
+
+    #[test]
+    fn a_figure_is_put_into_every_sentence_and_nothing_is_lost() {
+        let text = Haystack::of_text("The whale came up again. Nobody spoke! Call me");
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let with = Haystack::with_figures(std::slice::from_ref(&text), 200, &mut rng);
+        assert_eq!(with.sentences(), 200);
+        for index in 0..200 {
+            let sentence = with.sentence(index);
+            let is_whole = (0..text.sentences()).any(|original| {
+                let mut rest = sentence.iter();
+                text.sentence(original)
+                    .iter()
+                    .all(|token| rest.any(|other| other == token))
+            });
+            assert!(is_whole, "sentence {index}");
+        }
+        assert_eq!(with.sentences_with_digits().len(), 200);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
-use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::facts::{
     Fact, ValueKind, Words, key, ruler_introduction, templated_fact, training_fact,
 };
-use crate::haystack::{Haystack, figures_in_passing};
+use crate::haystack::{Haystack, figures_in_passing, with_a_figure};
 use crate::tokens::{FULL_STOP, TokenId, is_word, random_word, tokenize};
 
 /// What a sample holds.
@@ -30,9 +30,10 @@ pub struct SampleConfig {
     pub word_dropout: f64,
     /// Share of facts that are about the subject of the one before.
     pub same_subject: f64,
-    /// Share of the words of a template, not of RULER's needle, that are replaced by random
-    /// ones, the same in statement and question: facts come in wordings that training never
-    /// saw.
+    /// Mean share of the words of a template, not of RULER's needle, that are replaced by
+    /// others, the same in statement and question: facts come in wordings that training never
+    /// saw. Each fact draws a share up to twice the mean; half of the others are words of the
+    /// texts, half random ones.
     pub wording_dropout: f64,
 }
 
@@ -59,38 +60,93 @@ pub struct Sample {
 /// Where samples come from.
 #[derive(Clone, Debug)]
 pub struct Source {
-    haystacks: Vec<Haystack>,
-    /// For each haystack, its sentences with figures.
-    figures: Vec<Vec<usize>>,
+    /// The texts, and behind them one of their sentences with figures put in.
+    texts: Vec<Haystack>,
+    /// Sentences of the texts that have figures of their own, as (text, number).
+    figures: Vec<(usize, usize)>,
+    /// Sentences of which a model has falsely written something, the newest list last.
+    mistakes: Vec<Vec<(usize, usize)>>,
 }
 
+/// Share of templated facts with some words more behind the key, and how many at most.
+const PHRASE_SHARE: f64 = 0.3;
+const LONGEST_PHRASE: usize = 4;
+
+/// Sentences with figures put in.
+const WITH_FIGURES: usize = 20_000;
+
 impl Source {
-    /// Samples from these texts.
+    /// Samples from these texts; the seed is that of the figures put into their sentences.
     ///
     /// # Panics
     /// If there is none, or one has no sentence.
-    pub fn new(haystacks: Vec<Haystack>) -> Self {
+    pub fn new(haystacks: Vec<Haystack>, seed: u64) -> Self {
         assert!(
             !haystacks.is_empty() && haystacks.iter().all(|text| text.sentences() > 0),
             "a sample needs a text"
         );
-        let figures = haystacks
-            .iter()
-            .map(Haystack::sentences_with_digits)
-            .collect();
-        Self { haystacks, figures }
+        let figures = (haystacks.iter().enumerate()).flat_map(|(text, haystack)| {
+            let sentences = haystack.sentences_with_digits();
+            sentences.into_iter().map(move |sentence| (text, sentence))
+        });
+        let figures = figures.collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let with_figures = Haystack::with_figures(&haystacks, WITH_FIGURES, &mut rng);
+        let mut texts = haystacks;
+        texts.push(with_figures);
+        Self {
+            texts,
+            figures,
+            mistakes: Vec::new(),
+        }
     }
 
-    /// The texts.
-    pub fn haystacks(&self) -> &[Haystack] {
-        &self.haystacks
+    /// All texts in which nothing is stated, the one with figures put in among them.
+    pub fn texts(&self) -> &[Haystack] {
+        &self.texts
     }
 
-    /// Sentences, as (text, number), that training should meet more often.
-    pub fn add_figures(&mut self, sentences: impl IntoIterator<Item = (usize, usize)>) {
-        for (text, sentence) in sentences {
-            // Several times, beside all that have digits.
-            self.figures[text].extend([sentence; 8]);
+    /// Sentences, as (text, number), that training should meet more often: each list about
+    /// as often as all before it together, for the first is much longer than the last.
+    ///
+    /// # Panics
+    /// If there is no such text.
+    pub fn add_mistakes(&mut self, sentences: Vec<(usize, usize)>) {
+        let texts = self.texts.len();
+        assert!(sentences.iter().all(|(text, _)| *text < texts), "a text");
+        if !sentences.is_empty() {
+            self.mistakes.push(sentences);
+        }
+    }
+
+    /// A word of a text, or one that no text has. Were they all random, the gate would take
+    /// every word that texts have for a sign that nothing is stated.
+    fn other_word(&self, rng: &mut ChaCha8Rng) -> TokenId {
+        let text = self.texts[rng.random_range(0..self.texts.len() - 1)].tokens();
+        match text[rng.random_range(0..text.len())] {
+            word if is_word(word) && rng.random_bool(0.5) => word,
+            _ => random_word(rng),
+        }
+    }
+
+    /// A sentence with figures that states no fact.
+    fn hard_negative(&self, rng: &mut ChaCha8Rng) -> Vec<TokenId> {
+        let known = match rng.random_range(0..4) {
+            0 => return tokenize(&figures_in_passing(rng)),
+            1 => {
+                let text = &self.texts[rng.random_range(0..self.texts.len() - 1)];
+                return with_a_figure(text.sentence(rng.random_range(0..text.sentences())), rng);
+            }
+            2 => {
+                let lists = &mut self.mistakes.iter().rev();
+                let list = lists.find(|_| rng.random_bool(0.5));
+                list.or(self.mistakes.last()).unwrap_or(&self.figures)
+            }
+            _ => &self.figures,
+        };
+        match known.choose(rng) {
+            Some((text, sentence)) => self.texts[*text].sentence(*sentence).to_vec(),
+            None => tokenize(&figures_in_passing(rng)),
         }
     }
 
@@ -102,7 +158,10 @@ impl Source {
             rng,
         );
         let facts: Vec<Worded> = (facts.iter())
-            .map(|fact| Worded::new(fact, config.wording_dropout, rng))
+            .map(|fact| {
+                let share = rng.random_range(0.0..=2.0 * config.wording_dropout);
+                Worded::new(fact, |rng| self.other_word(rng), share.min(1.0), rng)
+            })
             .collect();
         let mut questions = Questions::default();
         let mut order: Vec<usize> = (0..facts.len()).collect();
@@ -123,8 +182,7 @@ impl Source {
         config: &SampleConfig,
         rng: &mut ChaCha8Rng,
     ) -> Text {
-        let text = rng.random_range(0..self.haystacks.len());
-        let haystack = &self.haystacks[text];
+        let haystack = &self.texts[rng.random_range(0..self.texts.len() - 1)];
         let mut parts: Vec<Part> = Vec::new();
         let plain = |tokens: Vec<TokenId>, rng: &mut ChaCha8Rng| {
             let labels = vec![0.0; tokens.len()];
@@ -136,13 +194,8 @@ impl Source {
             parts.push((tokens, labels, Some(index)));
         }
         if rng.random_bool(config.hard_negatives) {
-            for _ in 0..rng.random_range(1..=6) {
-                let real = self.figures[text].choose(rng);
-                let tokens = match real.filter(|_| rng.random_range(0..4) > 0) {
-                    Some(sentence) => haystack.sentence(*sentence).to_vec(),
-                    None => tokenize(&figures_in_passing(rng)),
-                };
-                parts.push(plain(tokens, rng));
+            for _ in 0..rng.random_range(1..=8) {
+                parts.push(plain(self.hard_negative(rng), rng));
             }
         }
         // Facts that do not fit are not stated, and what is asked of them has no answer: the
@@ -242,24 +295,36 @@ struct Worded {
 }
 
 impl Worded {
-    fn new(fact: &Fact, dropout: f64, rng: &mut ChaCha8Rng) -> Self {
+    fn new(
+        fact: &Fact,
+        other_word: impl Fn(&mut ChaCha8Rng) -> TokenId,
+        share: f64,
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
         // RULER's needle has one wording, and names are told from what a novel says of its
         // people by these words alone.
         const KEPT: &str = "special magic remember note record";
         let (mut statement, (mut question, answer)) = (stated(fact), asked(fact));
-        let key = tokenize(&fact.key);
-        let kept = tokenize(KEPT);
+        let (key, kept) = (tokenize(&fact.key), tokenize(KEPT));
+        let is_ruler = statement.0.contains(&kept[1]);
+        // What stands between key and value has any length.
+        if !is_ruler && rng.random_bool(PHRASE_SHARE) {
+            let words = rng.random_range(1..=LONGEST_PHRASE);
+            let phrase: Vec<TokenId> = (0..words).map(|_| other_word(rng)).collect();
+            statement = with_phrase(&statement, &key, &phrase);
+            question = with_phrase(&(question, Vec::new()), &key, &phrase).0;
+        }
         let value_at = statement.1.iter().position(|label| *label > 0.5);
         let wording: BTreeSet<TokenId> = (statement.0[..value_at.unwrap_or(0)].iter())
             .copied()
             .filter(|token| is_word(*token) && !key.contains(token) && !kept.contains(token))
             .collect();
-        if !statement.0.contains(&kept[1]) {
+        if !is_ruler {
             for word in wording {
-                if !rng.random_bool(dropout) {
+                if !rng.random_bool(share) {
                     continue;
                 }
-                let other = random_word(rng);
+                let other = other_word(rng);
                 let all = statement.0.iter_mut().chain(&mut question);
                 all.filter(|token| **token == word)
                     .for_each(|token| *token = other);
@@ -271,6 +336,24 @@ impl Worded {
             answer,
         }
     }
+}
+
+/// Tokens and labels with a phrase behind each place where the key stands.
+fn with_phrase(
+    (tokens, labels): &(Vec<TokenId>, Vec<f32>),
+    key: &[TokenId],
+    phrase: &[TokenId],
+) -> (Vec<TokenId>, Vec<f32>) {
+    let (mut longer, mut longer_labels) = (Vec::new(), Vec::new());
+    for (at, token) in tokens.iter().enumerate() {
+        longer.push(*token);
+        longer_labels.extend(labels.get(at));
+        if longer.ends_with(key) {
+            longer.extend(phrase);
+            longer_labels.resize(longer_labels.len() + phrase.len(), 0.0);
+        }
+    }
+    (longer, longer_labels)
 }
 
 /// The tokens of a statement, and which of them are its value.
@@ -359,7 +442,6 @@ impl Questions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng;
 
     fn config() -> SampleConfig {
         SampleConfig {
@@ -376,7 +458,7 @@ mod tests {
     #[test]
     fn a_sample_has_its_length_its_facts_and_their_answers() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let source = Source::new(vec![Haystack::generated(300, &mut rng)]);
+        let source = Source::new(vec![Haystack::generated(300, &mut rng)], 1);
         for _ in 0..50 {
             let sample = source.sample(&config(), &mut rng);
             assert_eq!(sample.tokens.len(), 400);
@@ -400,8 +482,23 @@ mod tests {
     }
 
     #[test]
+    fn a_phrase_stands_behind_the_key_wherever_that_is_and_is_no_value() {
+        let (tokens, labels) = (
+            vec![900, 901, 45, 902, 903, 55, 46],
+            vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        );
+        let key = [901, 45, 902];
+        let longer = with_phrase(&(tokens, labels), &key, &[800, 801]);
+        assert_eq!(longer.0, [900, 901, 45, 902, 800, 801, 903, 55, 46]);
+        assert_eq!(longer.1, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        let question = [901, 45, 902, 63, 901, 45, 902];
+        let longer = with_phrase(&(question.to_vec(), Vec::new()), &key, &[800]);
+        assert_eq!(longer.0, [901, 45, 902, 800, 63, 901, 45, 902, 800]);
+    }
+
+    #[test]
     fn samples_follow_from_the_seed() {
-        let source = Source::new(vec![Haystack::noise()]);
+        let source = Source::new(vec![Haystack::noise()], 1);
         let draw = |seed| source.sample(&config(), &mut ChaCha8Rng::seed_from_u64(seed));
         assert!(draw(3) == draw(3));
         assert!(draw(3) != draw(4));

@@ -231,4 +231,34 @@ pub const UNSEEN: &[Template] = &[
         "Note: the harbour of {k} is {v}.",
         "What is the harbour of {k}? The harbour of {k} is",
     ),
+    template(
+        Digits,
+        "The gas meter of {k} stands at {v}.",
+        "At what does the gas meter of {k} stand? The gas meter of {k} stands at",
+    ),
+    template(
+        Digits,
+        "The freight for {k} was weighed in at {v} grams.",
+        "At what was the freight for {k} weighed in? The freight for {k} was weighed in at",
+    ),
+    template(
+        Code,
+        "The berth kept for {k} carries the label {v}.",
+        "Which label carries the berth kept for {k}? The berth kept for {k} carries the label",
+    ),
+    template(
+        Code,
+        "The sample taken from {k} went into tray {v}.",
+        "Into which tray went the sample taken from {k}? The sample taken from {k} went into tray",
+    ),
+    template(
+        Date,
+        "The lease on {k} lapses on {v}.",
+        "When does the lease on {k} lapse? The lease on {k} lapses on",
+    ),
+    template(
+        Time,
+        "The curfew in {k} falls at {v}.",
+        "When does the curfew in {k} fall? The curfew in {k} falls at",
+    ),
 ];

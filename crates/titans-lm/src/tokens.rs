@@ -31,6 +31,12 @@ pub fn is_character_of_a_code(token: TokenId) -> bool {
     char::from_u32(token).is_some_and(|char| char.is_ascii_alphanumeric())
 }
 
+/// Whether a token may stand within a code, a date or a time: a digit, a letter, a hyphen or a
+/// colon.
+pub(crate) fn spells_a_code(token: TokenId) -> bool {
+    is_character_of_a_code(token) || ['-', ':'].into_iter().any(|mark| mark as u32 == token)
+}
+
 /// Whether a token is a word, not a single character.
 pub fn is_word(token: TokenId) -> bool {
     token >= CHARACTERS

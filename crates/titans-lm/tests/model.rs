@@ -151,7 +151,7 @@ fn another_wiring_begins_from_what_is_common() {
 
 fn train(model: NeedleModel, steps: u64, from: Option<(u64, &std::path::Path)>) -> Trainer {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let source = Source::new(vec![Haystack::generated(60, &mut rng)]);
+    let source = Source::new(vec![Haystack::generated(60, &mut rng)], 1);
     let stage = Stage {
         steps: 4,
         batch: 2,

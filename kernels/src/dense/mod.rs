@@ -29,6 +29,10 @@ use backend::{DenseKernels, ErrorParameters, ROWS};
 use curve::Curve;
 
 impl DenseOps for CubeOps {
+    fn products(&self) -> Products {
+        self.products
+    }
+
     fn update(&self, rule: &DenseRule, learned: DenseLearned, tokens: DenseTokens) -> DenseUpdated {
         let orders = learned.momenta.len();
         let dtype = products_of(self.products, &tokens.keys.device());

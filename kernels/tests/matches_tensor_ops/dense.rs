@@ -12,7 +12,7 @@ use titans_kernels::CubeOps;
 use super::{Numbers, TOLERANCE, assert_close, device, floats, poison, tensor};
 
 /// Errors of products whose operands have 8 bits of mantissa, as a share of the largest
-/// result: `2^-9` for each operand and a few layers deep.
+/// result: `2^-8` for each operand and a few layers deep.
 const TOLERANCE_BF16: f32 = 2e-2;
 
 /// `[memories, tokens, key_dim, hidden, value_dim, depth, orders of momentum]`: ones, primes,
