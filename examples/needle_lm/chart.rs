@@ -9,7 +9,7 @@ const PANEL: f64 = 340.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
 /// Numbers under the curves stand at least so far apart.
-const ROOM_OF_A_LENGTH: f64 = 30.0;
+const ROOM_OF_A_LENGTH: f64 = 26.0;
 const COLOURS: [&str; 6] = [
     "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b",
 ];
