@@ -290,7 +290,7 @@ fn summary(rows: &[Row]) -> String {
         let number = |value: Option<f64>| value.map_or(String::new(), |x| format!("{x:.3}"));
         let _ = writeln!(
             csv,
-            "{},{},{},{},{},{},{:.5},{low:.5},{high:.5},{},{},{},{},{},{},{},{},{}",
+            "\"{}\",{},{},{},{},{},{:.5},{low:.5},{high:.5},{},{},{},{},{},{},{},{},{}",
             row.model,
             row.task,
             row.haystack.replace([',', '"', '\n'], "_"),
