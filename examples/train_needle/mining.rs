@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rand_chacha::ChaCha8Rng;
-use titanmem::titans_core::{GateKind, Reads, Wiring};
+use titanmem::titans_core::{GateKind, Reads};
 use titans_lm::{Haystack, NeedleModel, with_random_words};
+
+use crate::recipe::reads_every_token;
 
 /// Tokens read at once.
 const PIECE: usize = 4096;
@@ -29,9 +31,9 @@ pub(crate) fn false_writes(
     if !model.config().wiring.has_memory() || model.config().gate == GateKind::Soft {
         return Ok(Vec::new());
     }
-    let stride = match model.config().wiring {
-        Wiring::Mac | Wiring::Mal => DEAR_STRIDE,
-        _ => 1,
+    let stride = match reads_every_token(model.config().wiring) {
+        true => DEAR_STRIDE,
+        false => 1,
     };
     for (text, haystack) in haystacks.iter().enumerate() {
         let mut state = model.initial_state(1);

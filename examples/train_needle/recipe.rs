@@ -31,7 +31,7 @@ impl Recipe {
     /// The stages. A wiring that reads at every token, or a gate that writes every token,
     /// trains on shorter texts: a key for each is what it costs.
     pub(crate) fn stages(self, wiring: Wiring, writes_everything: bool) -> Vec<Stage> {
-        let is_dear = writes_everything || matches!(wiring, Wiring::Mac | Wiring::Mal);
+        let is_dear = writes_everything || reads_every_token(wiring);
         let long = if is_dear { 384 } else { 768 };
         let stage = |steps, batch, tokens, facts: usize, negatives, rates: (f64, f64)| Stage {
             steps,
@@ -72,6 +72,11 @@ impl Recipe {
             ],
         }
     }
+}
+
+/// Whether a wiring reads its memory at every token: a key for each is what it costs.
+pub(crate) fn reads_every_token(wiring: Wiring) -> bool {
+    matches!(wiring, Wiring::Mac | Wiring::Mal)
 }
 
 impl FromStr for Recipe {

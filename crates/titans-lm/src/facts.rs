@@ -156,15 +156,20 @@ pub fn made_up(rng: &mut ChaCha8Rng) -> String {
     word
 }
 
+/// So many digits.
+pub(crate) fn digits(count: usize, rng: &mut ChaCha8Rng) -> String {
+    (0..count)
+        .map(|_| char::from(b'0' + rng.random_range(0..10)))
+        .collect()
+}
+
 /// A random value.
 pub fn value(kind: ValueKind, rng: &mut ChaCha8Rng) -> String {
     match kind {
         ValueKind::Number => rng.random_range(1_000_000..=9_999_999).to_string(),
         ValueKind::Digits => {
-            let digits = rng.random_range(4..=8);
-            (0..digits)
-                .map(|_| char::from(b'0' + rng.random_range(0..10)))
-                .collect()
+            let count = rng.random_range(4..=8);
+            digits(count, rng)
         }
         ValueKind::Uuid => {
             let bits: u128 = rng.random();
@@ -182,15 +187,14 @@ pub fn value(kind: ValueKind, rng: &mut ChaCha8Rng) -> String {
         }
         ValueKind::Code => {
             let letters = rng.random_range(1..=3);
-            let digits = rng.random_range(2..=4);
+            let count = rng.random_range(2..=4);
             let mut code: String = (0..letters)
                 .map(|_| char::from(b'A' + rng.random_range(0..26)))
                 .collect();
             if rng.random_range(0..2) == 0 {
                 code.push('-');
             }
-            code.extend((0..digits).map(|_| char::from(b'0' + rng.random_range(0..10))));
-            code
+            code + &digits(count, rng)
         }
         ValueKind::Date => format!(
             "{:02}-{:02}-{}",

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::facts::{ValueKind, made_up, value};
+use crate::facts::{ValueKind, digits, made_up, value};
 use crate::tokens::{TokenId, ends_sentence, tokenize};
 use crate::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
@@ -149,11 +149,6 @@ pub(crate) fn with_a_figure(sentence: &[TokenId], rng: &mut ChaCha8Rng) -> Vec<T
         "from", "since", "until", "to", "in", "of", "about", "at", "on", "by", "between", "before",
         "after", "the", "No.", "numbered", "page", "chapter", "aged",
     ];
-    let number = |digits: usize, rng: &mut ChaCha8Rng| -> String {
-        (0..digits)
-            .map(|_| char::from(b'0' + rng.random_range(0..10)))
-            .collect()
-    };
     let year = |rng: &mut ChaCha8Rng| rng.random_range(1000..2030);
     let small = |rng: &mut ChaCha8Rng| rng.random_range(1..200);
     let figure = match rng.random_range(0..16) {
@@ -162,14 +157,14 @@ pub(crate) fn with_a_figure(sentence: &[TokenId], rng: &mut ChaCha8Rng) -> Vec<T
         5 => format!("{}-{}", year(rng), small(rng)),
         6 => format!("{}-{}", small(rng), small(rng)),
         7 => format!("{}th", small(rng)),
-        8 => format!("{},{}", small(rng), number(3, rng)),
+        8 => format!("{},{}", small(rng), digits(3, rng)),
         9 => format!("{} and {}", small(rng), small(rng)),
         10 => format!("{}, {}", small(rng), year(rng)),
         11 => value(ValueKind::Code, rng),
         12 => format!("{}{}", made_up(rng), small(rng)),
         13 => {
-            let digits = rng.random_range(3..=8);
-            number(digits, rng)
+            let count = rng.random_range(3..=8);
+            digits(count, rng)
         }
         _ => small(rng).to_string(),
     };
@@ -218,10 +213,8 @@ pub fn figures_in_passing(rng: &mut ChaCha8Rng) -> String {
         "it began to rain",
         "as it seemed",
     ];
-    let digits = rng.random_range(1..=9);
-    let number: String = (0..digits)
-        .map(|_| char::from(b'0' + rng.random_range(0..10)))
-        .collect();
+    let count = rng.random_range(1..=9);
+    let number = digits(count, rng);
     let what = match rng.random_range(0..14) {
         0 => format!("{number},{:03}", rng.random_range(0..1000)),
         1 => format!("{number}-{}", rng.random_range(0..100)),

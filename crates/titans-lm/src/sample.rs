@@ -303,16 +303,19 @@ impl Worded {
     ) -> Self {
         // RULER's needle has one wording, and names are told from what a novel says of its
         // people by these words alone.
-        const KEPT: &str = "special magic remember note record";
+        const KEPT: &str = "magic special remember note record";
         let (mut statement, (mut question, answer)) = (stated(fact), asked(fact));
         let (key, kept) = (tokenize(&fact.key), tokenize(KEPT));
-        let is_ruler = statement.0.contains(&kept[1]);
+        let is_ruler = statement.0.contains(&kept[0]);
         // What stands between key and value has any length.
         if !is_ruler && rng.random_bool(PHRASE_SHARE) {
             let words = rng.random_range(1..=LONGEST_PHRASE);
             let phrase: Vec<TokenId> = (0..words).map(|_| other_word(rng)).collect();
-            statement = with_phrase(&statement, &key, &phrase);
-            question = with_phrase(&(question, Vec::new()), &key, &phrase).0;
+            let longer = with_phrase(&statement.0, &key, &phrase);
+            // The key stands before the value, and so does the phrase.
+            let more = longer.len() - statement.0.len();
+            statement = (longer, [vec![0.0; more], statement.1].concat());
+            question = with_phrase(&question, &key, &phrase);
         }
         let value_at = statement.1.iter().position(|label| *label > 0.5);
         let wording: BTreeSet<TokenId> = (statement.0[..value_at.unwrap_or(0)].iter())
@@ -338,22 +341,16 @@ impl Worded {
     }
 }
 
-/// Tokens and labels with a phrase behind each place where the key stands.
-fn with_phrase(
-    (tokens, labels): &(Vec<TokenId>, Vec<f32>),
-    key: &[TokenId],
-    phrase: &[TokenId],
-) -> (Vec<TokenId>, Vec<f32>) {
-    let (mut longer, mut longer_labels) = (Vec::new(), Vec::new());
-    for (at, token) in tokens.iter().enumerate() {
+/// Tokens with a phrase behind each place where the key stands.
+fn with_phrase(tokens: &[TokenId], key: &[TokenId], phrase: &[TokenId]) -> Vec<TokenId> {
+    let mut longer = Vec::with_capacity(tokens.len() + phrase.len());
+    for token in tokens {
         longer.push(*token);
-        longer_labels.extend(labels.get(at));
         if longer.ends_with(key) {
             longer.extend(phrase);
-            longer_labels.resize(longer_labels.len() + phrase.len(), 0.0);
         }
     }
-    (longer, longer_labels)
+    longer
 }
 
 /// The tokens of a statement, and which of them are its value.
@@ -482,18 +479,27 @@ mod tests {
     }
 
     #[test]
-    fn a_phrase_stands_behind_the_key_wherever_that_is_and_is_no_value() {
-        let (tokens, labels) = (
-            vec![900, 901, 45, 902, 903, 55, 46],
-            vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0],
-        );
+    fn a_phrase_stands_behind_the_key_wherever_that_is() {
         let key = [901, 45, 902];
-        let longer = with_phrase(&(tokens, labels), &key, &[800, 801]);
-        assert_eq!(longer.0, [900, 901, 45, 902, 800, 801, 903, 55, 46]);
-        assert_eq!(longer.1, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
-        let question = [901, 45, 902, 63, 901, 45, 902];
-        let longer = with_phrase(&(question.to_vec(), Vec::new()), &key, &[800]);
-        assert_eq!(longer.0, [901, 45, 902, 800, 63, 901, 45, 902, 800]);
+        let longer = with_phrase(&[900, 901, 45, 902, 903, 55, 46], &key, &[800, 801]);
+        assert_eq!(longer, [900, 901, 45, 902, 800, 801, 903, 55, 46]);
+        let longer = with_phrase(&[901, 45, 902, 63, 901, 45, 902], &key, &[800]);
+        assert_eq!(longer, [901, 45, 902, 800, 63, 901, 45, 902, 800]);
+    }
+
+    #[test]
+    fn the_value_keeps_its_labels_whatever_the_wording_becomes() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for number in 0..200 {
+            let fact = training_fact(key(Words::Training, &mut rng), &mut rng);
+            let worded = Worded::new(&fact, random_word, 0.5, &mut rng);
+            let (tokens, labels) = &worded.statement;
+            assert_eq!(tokens.len(), labels.len(), "fact {number}");
+            let value: Vec<TokenId> = (tokens.iter().zip(labels))
+                .filter_map(|(token, label)| (*label > 0.5).then_some(*token))
+                .collect();
+            assert_eq!(value, tokenize(&fact.value), "fact {number}");
+        }
     }
 
     #[test]
