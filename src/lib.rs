@@ -8,10 +8,10 @@ pub use titans_core::{
 pub use titans_runtime::tokio;
 pub use titans_runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
-    CloseReport, Durability, ForgetReceipt, ForgottenItem, ItemId, Latency, LedgerConfig,
+    CloseReport, Durability, ForgetReceipt, ForgottenItem, Health, ItemId, Latency, LedgerConfig,
     MemorySnapshot, Neighbour, OnDrop, ProbeScore, Progress, Rebuilt, RecallInfo, RecallWatch,
-    RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, StoredItem, TickReport,
-    Ticket, UserMemory, UserReport, WhenFull, describe_metrics,
+    Resumed, RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, StoredItem,
+    TickReport, Ticket, UserMemory, UserReport, WhenFull, describe_metrics,
 };
 pub use titans_store::{StoreConfig, StoreError};
 

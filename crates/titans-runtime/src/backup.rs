@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use titans_store::fs::DiskStorage;
@@ -18,8 +17,9 @@ use titans_store::{
 
 use crate::alert::AlertKind;
 use crate::config::setting;
-use crate::engine::Engine;
+use crate::engine::{Engine, guarded};
 use crate::error::RuntimeError;
+use crate::locks::{Condvar, Guard, Mutex, Rank};
 use crate::user::shard_dir;
 
 /// Prefix of a backup that is being written.
@@ -121,7 +121,7 @@ pub struct BackupFailure {
 ///
 /// The lock is held while one memory is backed up, so two ticks take turns, and whoever
 /// forgets a user keeps backups from appearing meanwhile.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backups {
     attempts: Mutex<Attempts>,
     closed: Mutex<bool>,
@@ -131,37 +131,49 @@ pub(crate) struct Backups {
 /// When each memory was tried last by this runtime.
 type Attempts = HashMap<ShardId, Instant>;
 
+impl Default for Backups {
+    fn default() -> Self {
+        Self {
+            attempts: Mutex::new(Rank::Backups, Attempts::new()),
+            closed: Mutex::new(Rank::Line, false),
+            wake: Condvar::default(),
+        }
+    }
+}
+
 impl Backups {
     /// No backup is taken while this is held.
-    pub(crate) fn pause(&self) -> impl Drop + '_ {
-        self.attempts()
+    pub(crate) fn pause(&self) -> Guard<'_, impl Sized> {
+        self.attempts.lock()
     }
 
     /// Sends the thread home once the backup in hand is finished.
     pub(crate) fn close(&self) {
-        *self.lock_closed() = true;
+        *self.closed.lock() = true;
         self.wake.notify_all();
     }
 
     fn is_closed(&self) -> bool {
-        *self.lock_closed()
+        *self.closed.lock()
     }
 
     /// Waits for `pause`; `false` when the runtime closes.
     fn wait(&self, pause: Duration) -> bool {
-        let closed = self.lock_closed();
-        let waited = self
-            .wake
-            .wait_timeout_while(closed, pause, |closed| !*closed);
-        !*waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn attempts(&self) -> MutexGuard<'_, Attempts> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_closed(&self) -> MutexGuard<'_, bool> {
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+        let until = Instant::now().checked_add(pause);
+        let mut closed = self.closed.lock();
+        while !*closed {
+            closed = match until {
+                None => self.wake.wait(closed),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return true;
+                    }
+                    self.wake.wait_timeout(closed, left)
+                }
+            };
+        }
+        false
     }
 }
 
@@ -175,19 +187,31 @@ enum Failure {
 
 impl Engine {
     pub(crate) fn ticks_by_itself(&self) -> bool {
-        let driver = self.config.backups.as_ref().map(|backups| backups.driver);
+        let driver = self
+            .context
+            .config
+            .backups
+            .as_ref()
+            .map(|backups| backups.driver);
         matches!(driver, Some(BackupDriver::Thread { .. }))
     }
 
     /// Ticks until the runtime closes.
     pub(crate) fn run_backups(&self) {
-        let driver = self.config.backups.as_ref().map(|backups| backups.driver);
+        let driver = self
+            .context
+            .config
+            .backups
+            .as_ref()
+            .map(|backups| backups.driver);
         let Some(BackupDriver::Thread { look_every }) = driver else {
             return;
         };
         loop {
-            if let Err(error) = self.tick(SystemTime::now()) {
-                tracing::error!("no backups: {error}");
+            match guarded(|| self.tick(SystemTime::now())) {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::error!("no backups: {error}"),
+                Err(reason) => tracing::error!("no backups: {reason}"),
             }
             if !self.backups.wait(look_every) {
                 return;
@@ -198,15 +222,16 @@ impl Engine {
     /// Takes the backups that are due.
     pub(crate) fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
         let mut report = TickReport::default();
-        let root = self.root_path()?;
-        let Some(config) = &self.config.backups else {
+        self.check_open()?;
+        let root = self.context.root.clone();
+        let Some(config) = &self.context.config.backups else {
             return Ok(report);
         };
         let mut due = self.due(&root, config, now)?;
         // Whoever has waited for an attempt longest is first, so that failures of some do
         // not keep the others out.
         {
-            let attempts = self.backups.attempts();
+            let attempts = self.backups.attempts.lock();
             due.sort_by_key(|shard| attempts.get(shard).copied());
         }
         for (index, shard) in due.iter().enumerate() {
@@ -223,8 +248,8 @@ impl Engine {
                 Failure::Memory(reason) => (reason, false),
                 Failure::Folder(reason) => (reason, true),
             };
-            self.meters.backup_failures.add(1);
-            let alerts = &self.config.alerts;
+            self.context.meters.backup_failures.add(1);
+            let alerts = &self.context.alerts;
             alerts.raise(*shard, AlertKind::BackupFailed, reason.clone());
             report.failed.push(BackupFailure {
                 shard: *shard,
@@ -247,7 +272,7 @@ impl Engine {
     ) -> Result<Vec<ShardId>, RuntimeError> {
         let mut due = Vec::new();
         for shard in shards_on_disk(root)? {
-            let last = self.backups.attempts().get(&shard).copied();
+            let last = self.backups.attempts.lock().get(&shard).copied();
             let may_try = last.is_none_or(|last| last.elapsed() >= config.pause);
             if may_try && is_due(&shard_dir(root, shard), shard, config, now) {
                 due.push(shard);
@@ -259,7 +284,7 @@ impl Engine {
     /// Removes the folder for the backups of a memory, and so also what a process that was
     /// killed had not noted yet. The caller holds the backups back.
     pub(crate) fn remove_backups(&self, shard: ShardId) -> Result<(), RuntimeError> {
-        let Some(config) = &self.config.backups else {
+        let Some(config) = &self.context.config.backups else {
             return Ok(());
         };
         let folder = shard_dir(&config.dir, shard);
@@ -279,7 +304,7 @@ impl Engine {
         now: SystemTime,
         report: &mut TickReport,
     ) -> Result<(), Failure> {
-        let mut attempts = self.backups.attempts();
+        let mut attempts = self.backups.attempts.lock();
         let dir = shard_dir(root, shard);
         // Another tick may have been here, or the user may be forgotten.
         if !is_due(&dir, shard, config, now) {
@@ -295,12 +320,13 @@ impl Engine {
             ..BackupRequest::default()
         };
         let taken = self
+            .context
             .timers
             .backup
             .time(|| create_backup(&dir, shard, &target, &request));
         match taken {
             Ok(summary) => {
-                self.meters.backups.add(1);
+                self.context.meters.backups.add(1);
                 report.backed_up.push(summary);
             }
             Err(error) => {

@@ -1,7 +1,6 @@
 //! A snapshot to an image for the disk and back: the one file that knows both sides.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use titans_core::{
@@ -9,8 +8,8 @@ use titans_core::{
     StateDelta, StateRole, StateTensor,
 };
 use titans_store::{
-    Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, RecallRecord, ShardId,
-    TensorDelta, TensorRecord, TensorRole,
+    Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, RecallRecord, TensorDelta,
+    TensorRecord, TensorRole,
 };
 
 use crate::error::RuntimeError;
@@ -176,21 +175,6 @@ fn recall_record(watched: &Watched) -> Option<RecallRecord> {
         score: hits as f64 / probes as f64,
         n: probes,
     })
-}
-
-/// The state and the counters of a shard that has nothing on disk.
-pub(crate) fn empty_snapshot(memory: &NeuralMemory, shard: ShardId) -> Snapshot {
-    Snapshot {
-        shard,
-        version: 0,
-        last_chunk_id: 0,
-        history: 0,
-        lineage: 0,
-        state: memory.initial_state(),
-        ledger: Arc::default(),
-        watched: None,
-        changed: None,
-    }
 }
 
 /// Whether the images before and after a write have the same tensors; if not, only a whole

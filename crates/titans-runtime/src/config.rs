@@ -1,9 +1,15 @@
 //! What a runtime is told once.
 
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use titans_core::{ComputeDevice, ConfigError, MemoryConfig, Preset, Products};
 use titans_store::StoreConfig;
+use titans_store::fs::Storage;
 
 use crate::alert::Alerts;
 use crate::backup::BackupConfig;
@@ -47,6 +53,10 @@ pub struct RuntimeConfig {
     /// CPU, where a batch saves nothing. While it is learned, a batch needs a state and a
     /// chunk's rows for each of its users.
     pub learn_batch: Option<usize>,
+    /// Threads that compute for the learners, in a pool of the runtime's own: work of the
+    /// program in its own pool neither waits for it nor holds it up. Default: as many as the
+    /// machine has cores.
+    pub compute_threads: Option<usize>,
     /// Threads that save. Default 1.
     pub savers: usize,
     /// What is kept beside a memory of what was stored in it.
@@ -59,6 +69,36 @@ pub struct RuntimeConfig {
     pub alerts: Alerts,
     /// Cold backups of every memory. Default: none.
     pub backups: Option<BackupConfig>,
+    /// What stands in for the disk in tests.
+    #[doc(hidden)]
+    pub storage: Option<StorageHook>,
+}
+
+/// Opens the folder of a memory on something else than a disk, so that a test can fail each
+/// step of it.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct StorageHook(Arc<OpenStorage>);
+
+type OpenStorage = dyn Fn(&Path) -> io::Result<Box<dyn Storage>> + Send + Sync;
+
+impl StorageHook {
+    /// Every folder is opened by `open`.
+    pub fn new(
+        open: impl Fn(&Path) -> io::Result<Box<dyn Storage>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(open))
+    }
+
+    pub(crate) fn open(&self, dir: &Path) -> Result<Box<dyn Storage>, RuntimeError> {
+        (self.0)(dir).map_err(RuntimeError::io("open", dir))
+    }
+}
+
+impl fmt::Debug for StorageHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StorageHook(..)")
+    }
 }
 
 /// What `observe` does when the queue of a user is full.
@@ -89,6 +129,12 @@ pub enum Durability {
     Interval(Duration),
 }
 
+/// Files that an open memory holds: its folder, its lock, and a journal and logs while they
+/// are written.
+const FILES_PER_USER: u64 = 4;
+/// Files that are left to the rest of the program: a quarter of the usual 1024.
+const FILES_OF_OTHERS: u64 = 256;
+
 /// Snapshots that may wait for the disk under [`Durability::EveryChunk`].
 const MAX_UNSAVED: u64 = 2;
 
@@ -106,12 +152,14 @@ impl Default for RuntimeConfig {
             resident_bytes: 4 << 30,
             learners: 1,
             learn_batch: None,
+            compute_threads: None,
             savers: 1,
             ledger: LedgerConfig::default(),
             recall_watch: Some(RecallWatch::default()),
             store: StoreConfig::default(),
             alerts: Alerts::default(),
             backups: None,
+            storage: None,
         }
     }
 }
@@ -155,9 +203,14 @@ impl RuntimeConfig {
             .saturating_add(probes)
     }
 
-    /// How many memories fit into memory, at least one.
+    /// How many memories may be open: as many as fit into memory, and as many as the files
+    /// that this process may open allow; at least one.
     pub(crate) fn resident_users(&self) -> usize {
-        (self.resident_bytes / self.bytes_per_user().max(1)).max(1)
+        let by_bytes = self.resident_bytes / self.bytes_per_user().max(1);
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = limit.saturating_sub(FILES_OF_OTHERS) / FILES_PER_USER;
+        let by_files = usize::try_from(files).unwrap_or(usize::MAX);
+        by_bytes.min(by_files).max(1)
     }
 
     pub(crate) fn validate(&self) -> Result<(), RuntimeError> {
@@ -166,6 +219,7 @@ impl RuntimeConfig {
             ("chunk_tokens", self.chunk_tokens),
             ("learners", self.learners),
             ("learn_batch", self.learn_batch.unwrap_or(1)),
+            ("compute_threads", self.compute_threads.unwrap_or(1)),
             ("savers", self.savers),
         ];
         for (name, found) in at_least_one {

@@ -92,6 +92,31 @@ pub enum RuntimeError {
         /// The number.
         value: f32,
     },
+    /// A row is so long that the sum of its squares is infinite. Nothing of the call was taken.
+    #[error(
+        "row {row} of the {what} has length {length:e}; the square of a length has to be a finite f32, so at most 1.8e19"
+    )]
+    TooLong {
+        /// Which rows.
+        what: &'static str,
+        /// The row.
+        row: usize,
+        /// Its length.
+        length: f64,
+    },
+    /// An item has so many rows that a ledger of the configured size could not hold its keys,
+    /// even alone. Nothing of the call was taken.
+    #[error(
+        "an item of {rows} rows takes {bytes} bytes of the ledger, LedgerConfig::max_bytes is {limit}; hand it over in pieces or without a name"
+    )]
+    ItemTooLarge {
+        /// Rows of the item.
+        rows: usize,
+        /// Bytes that they would take.
+        bytes: usize,
+        /// Bytes that there are.
+        limit: usize,
+    },
     /// The queue of this user has no room, and the configuration says not to wait.
     #[error("the queue of this user holds {queued} tokens, {offered} more exceed {limit}")]
     Busy {
@@ -123,11 +148,54 @@ pub enum RuntimeError {
     /// The file decodes, but its numbers are not a state of this memory.
     #[error("the memory on disk does not fit: {0}")]
     State(#[from] StateError),
-    /// Learning or saving failed for this user; its memory is read-only from here on.
+    /// A step failed for this user in a way that trying again does not mend. The memory is
+    /// read-only until [`resume`](crate::UserMemory::resume) or
+    /// [`roll_back`](crate::UserMemory::roll_back).
     #[error("this memory is read-only since it failed: {reason}")]
     Failed {
         /// What failed.
         reason: Arc<str>,
+    },
+    /// A save was refused, for a reason that may pass. What was handed over is kept, what is
+    /// visible stays visible, and it is tried again; wait again to be told.
+    #[error("not durable yet, it is tried again: {reason}")]
+    Unavailable {
+        /// What was refused.
+        reason: Arc<str>,
+    },
+    /// The chunk that held these rows could not be learned: its numbers left the finite ones.
+    /// The memory goes on as if they had never been handed over.
+    #[error("the chunk that held these rows could not be learned, and was dropped")]
+    Dropped,
+    /// The memory was rebuilt, and readers see it; but something that holds what was forgotten
+    /// could not be removed yet. It is tried again, at the latest when the memory is opened.
+    #[error("rebuilt, but not everything that held forgotten items is removed yet: {reason}")]
+    Unfinished {
+        /// What was refused.
+        reason: Arc<str>,
+    },
+    /// The user of this handle was forgotten. Nothing is learned for it any more.
+    #[error("this user was forgotten")]
+    Forgotten,
+    /// The handle came into this process by `fork`. Threads are not copied, so a child cannot
+    /// use the runtime of its parent; nothing that both share was touched.
+    #[error("opened by process {parent}, used in its child {child}: open a runtime of your own")]
+    Forked {
+        /// The process that opened the runtime.
+        parent: u32,
+        /// The one that asked.
+        child: u32,
+    },
+    /// The files of this memory say that it has learned more tokens, or was saved more often,
+    /// than can be counted on from.
+    #[error("the memory on disk counts {found} {what}, at most {limit} can be gone on from")]
+    Counter {
+        /// What is counted.
+        what: &'static str,
+        /// What the files say.
+        found: u64,
+        /// The largest number that is accepted.
+        limit: u64,
     },
     /// The memory was rolled back after the rows of this ticket were handed over. They may
     /// or may not be part of what it knows now; hand them over again if they should be.
@@ -170,6 +238,14 @@ pub enum RuntimeError {
     },
 }
 
+/// Whether a failure of the store may pass by itself: the operating system refused something.
+pub(crate) fn may_pass(error: &StoreError) -> bool {
+    matches!(
+        error.cause(),
+        StoreError::Io { .. } | StoreError::NotDurable { .. } | StoreError::Locked { .. }
+    )
+}
+
 impl From<StoreError> for RuntimeError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
@@ -177,6 +253,21 @@ impl From<StoreError> for RuntimeError {
 }
 
 impl RuntimeError {
+    /// Whether the same call may succeed later without anybody changing it: there was no room,
+    /// or a device refused.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Busy { .. }
+            | Self::OverBudget { .. }
+            | Self::Unavailable { .. }
+            | Self::Unfinished { .. }
+            | Self::Timeout { .. }
+            | Self::Io { .. } => true,
+            Self::Store(error) => may_pass(error),
+            _ => false,
+        }
+    }
+
     /// `Ok` when a size is what the call needs.
     pub(crate) fn expect_size(
         what: &'static str,

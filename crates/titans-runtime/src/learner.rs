@@ -4,20 +4,21 @@
 //! of it, so the chunks of a user are learned in order. Between two chunks the shard goes to
 //! the end of the line.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
-use titans_core::{MemoryState, NeuralMemory};
+use titans_core::{MemoryState, NeuralMemory, StateDelta};
 
 use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
 use crate::metric;
 use crate::recall;
 use crate::replay::PlacedRows;
-use crate::shard::{NextChunk, Shard, Step, TokenRows};
-use crate::snapshot::Snapshot;
-use crate::watch::{Ask, Candidate, Outcome, ProbeScore, RecallDrop};
+use crate::shard::{Arrival, Event, NextChunk, Shard, Step, TokenRows};
+use crate::snapshot::{Change, Snapshot};
+use crate::watch::{Ask, Candidate, Outcome, RecallDrop, Watched};
 
 /// Shards with a chunk of another length or on another device that are passed over while a
 /// batch is put together. Such a batch is as good as it gets long before the whole line was looked at.
@@ -30,6 +31,7 @@ const ASKED_AT_ONCE: usize = 32;
 /// The next chunk of one user.
 struct Chunk {
     shard: Arc<Shard>,
+    tokens: usize,
     rows: TokenRows,
     /// The rows once more, for the watch and to be kept beside the memory: learning takes
     /// them for itself. Empty where neither is wanted.
@@ -38,9 +40,22 @@ struct Chunk {
 
 /// What a chunk has made of a memory, not published yet.
 struct Learned {
-    snapshot: Snapshot,
+    /// The snapshot that it goes on from.
+    current: Arc<Snapshot>,
+    state: MemoryState,
+    /// What the chunk changed, if that is known.
+    changed: Option<StateDelta>,
     /// Surprise of each token.
     surprise: Vec<f32>,
+    watched: Option<Arc<Watched>>,
+}
+
+/// Why a chunk was not learned.
+enum Refusal {
+    /// Its numbers left the finite ones; the memory goes on without it.
+    Input(String),
+    /// A bug.
+    Bug(String),
 }
 
 /// A memory as the watch asks it, beside one learned chunk.
@@ -76,54 +91,90 @@ impl Engine {
         // Buffers for copies that were not kept, used again and again.
         let mut spare = Vec::new();
         while let Some(first) = self.learners.pop() {
-            let mut chunks = self.next_batch(first, &mut spare);
-            let outcomes = self.learn_guarded(&mut chunks);
-            for (chunk, outcome) in chunks.iter().zip(outcomes) {
-                self.conclude(chunk, outcome);
+            // Each step is guarded; this is for what stands between them.
+            let served = guarded(|| self.serve_learners(&first, &mut spare));
+            if let Err(reason) = served {
+                self.give_back(&first);
+                self.fail(&first, Step::Learning, &reason);
             }
-            let copies = chunks.into_iter().map(|chunk| chunk.copy);
-            spare.extend(copies.filter_map(Arc::into_inner));
         }
+    }
+
+    fn serve_learners(&self, first: &Arc<Shard>, spare: &mut Vec<TokenRows>) {
+        let mut chunks = self.next_batch(first, spare);
+        let outcomes = self.learn_guarded(&mut chunks);
+        for (chunk, outcome) in chunks.iter().zip(outcomes) {
+            let concluded = guarded(|| self.conclude(chunk, outcome));
+            if let Err(reason) = concluded {
+                self.give_back(&chunk.shard);
+                self.fail(&chunk.shard, Step::Learning, &reason);
+            }
+        }
+        let copies = chunks.into_iter().map(|chunk| chunk.copy);
+        spare.extend(copies.filter_map(Arc::into_inner));
+    }
+
+    /// A learner is done with a shard without having learned its chunk.
+    fn give_back(&self, shard: &Arc<Shard>) {
+        if shard.end_learning() {
+            self.savers.push(shard, Instant::now());
+        }
+    }
+
+    /// A shard has nothing to learn now; it may have let go of buffers.
+    fn rests(&self, shard: &Arc<Shard>, has_orders: bool) {
+        if has_orders {
+            self.savers.push(shard, Instant::now());
+        }
+        self.account(shard);
     }
 
     /// The chunk of a shard and chunks of the same length on the same device that wait beside
     /// it. Empty if the shard has nothing to learn any more.
-    fn next_batch(&self, first: Arc<Shard>, spare: &mut Vec<TokenRows>) -> Vec<Chunk> {
-        let NextChunk::Rows(rows) = first.next_chunk(None, &self.bounds) else {
-            return Vec::new();
-        };
-        let length = self.tokens(&rows);
-        let place = self.memories.place(first.id);
-        let mut chunks = vec![self.chunk(first, rows, spare)];
+    fn next_batch(&self, first: &Arc<Shard>, spare: &mut Vec<TokenRows>) -> Vec<Chunk> {
+        let bounds = &self.context.bounds;
+        let mut chunks = Vec::new();
+        match first.next_chunk(None, bounds) {
+            NextChunk::Rows(rows) => chunks.push(self.chunk(first, rows, spare)),
+            NextChunk::OfOtherLength => return chunks,
+            NextChunk::Nothing { has_orders } => {
+                self.rests(first, has_orders);
+                return chunks;
+            }
+        }
+        let length = self.tokens(&chunks[0].rows);
+        let memories = &self.context.memories;
+        let place = memories.place(first.id);
         let mut passed_over = Vec::new();
-        while chunks.len() < self.learn_batch && passed_over.len() < PASSED_OVER {
+        while chunks.len() < self.context.learn_batch && passed_over.len() < PASSED_OVER {
             let Some(turn) = self.learners.pop_due() else {
                 break;
             };
-            if self.memories.place(turn.shard.id) != place {
+            if memories.place(turn.shard.id) != place {
                 passed_over.push(turn);
                 continue;
             }
-            match turn.shard.next_chunk(Some(length), &self.bounds) {
-                NextChunk::Rows(rows) => chunks.push(self.chunk(turn.shard, rows, spare)),
+            match turn.shard.next_chunk(Some(length), bounds) {
+                NextChunk::Rows(rows) => chunks.push(self.chunk(&turn.shard, rows, spare)),
                 NextChunk::OfOtherLength => passed_over.push(turn),
-                NextChunk::Nothing => {}
+                NextChunk::Nothing { has_orders } => self.rests(&turn.shard, has_orders),
             }
         }
         self.learners.put_back(passed_over);
         chunks
     }
 
-    fn chunk(&self, shard: Arc<Shard>, rows: TokenRows, spare: &mut Vec<TokenRows>) -> Chunk {
+    fn chunk(&self, shard: &Arc<Shard>, rows: TokenRows, spare: &mut Vec<TokenRows>) -> Chunk {
         let mut copy = spare.pop().unwrap_or_default();
         copy.keys.clear();
         copy.values.clear();
-        if self.config.recall_watch.is_some() || self.keeps_tokens() {
+        if self.context.config.recall_watch.is_some() || self.context.keeps_tokens() {
             copy.keys.extend_from_slice(&rows.keys);
             copy.values.extend_from_slice(&rows.values);
         }
         Chunk {
-            shard,
+            tokens: self.tokens(&rows),
+            shard: Arc::clone(shard),
             rows,
             copy: Arc::new(copy),
         }
@@ -131,21 +182,26 @@ impl Engine {
 
     /// One outcome per chunk. A failure, a panic included, is that of the chunk that caused
     /// it: if the batch as a whole fails, each chunk is learned alone.
-    fn learn_guarded(&self, chunks: &mut [Chunk]) -> Vec<Result<Learned, String>> {
+    fn learn_guarded(&self, chunks: &mut [Chunk]) -> Vec<Result<Learned, Refusal>> {
         if chunks.is_empty() {
             return Vec::new();
         }
+        let context = &self.context;
         let learned = guarded(|| {
             let _span = tracing::debug_span!("learn", chunks = chunks.len()).entered();
-            self.timers.learn.time(|| self.learn(chunks))
+            context
+                .timers
+                .learn
+                .time(|| context.compute(|| self.learn(chunks)))
         });
         match learned {
-            Ok(outcomes) => {
-                self.timers.count_batch(chunks.len());
+            Ok(Ok(outcomes)) => {
+                context.timers.count_batch(chunks.len());
                 outcomes
             }
-            Err(reason) if chunks.len() == 1 => vec![Err(reason)],
-            Err(_) => chunks
+            Ok(Err(reason)) if chunks.len() == 1 => vec![Err(Refusal::Input(reason))],
+            Err(reason) if chunks.len() == 1 => vec![Err(Refusal::Bug(reason))],
+            Ok(Err(_)) | Err(_) => chunks
                 .chunks_mut(1)
                 .flat_map(|chunk| self.learn_guarded(chunk))
                 .collect(),
@@ -154,11 +210,11 @@ impl Engine {
 
     /// Learns chunks of equal length at once, each as if it were alone. An error is that of
     /// an unknown one of them.
-    fn learn(&self, chunks: &mut [Chunk]) -> Result<Vec<Result<Learned, String>>, String> {
-        let tokens = self.tokens(&chunks[0].rows);
+    fn learn(&self, chunks: &mut [Chunk]) -> Result<Vec<Result<Learned, Refusal>>, String> {
+        let tokens = chunks[0].tokens;
         let memories = chunks.len();
-        let (key_dim, value_dim) = self.widths();
-        let memory = self.memories.of(chunks[0].shard.id);
+        let (key_dim, value_dim) = self.context.widths();
+        let memory = self.context.memories.of(chunks[0].shard.id);
         let device = memory.device();
         let tensor = |rows, dim| {
             Tensor::<3>::from_data(TensorData::new(rows, [memories, tokens, dim]), &device)
@@ -177,64 +233,63 @@ impl Engine {
         let reports = memory
             .write_batch(&mut states, keys, values)
             .map_err(|error| error.to_string())?;
-        let snapshots = current.iter().zip(states).zip(reports);
-        Ok(snapshots
+        let each = current.into_iter().zip(states).zip(reports);
+        Ok(each
             .map(|((current, state), report)| {
                 // Finite input can still overflow. Such a chunk must not replace a good
                 // snapshot.
                 if let Some(token) = report.surprise.iter().position(|s| !s.is_finite()) {
-                    return Err(format!(
-                        "token {token} of the chunk at token {} left the finite numbers",
-                        current.state.tokens_seen
-                    ));
+                    let seen = current.state.tokens_seen;
+                    return Err(Refusal::Input(format!(
+                        "token {token} of the chunk at token {seen} left the finite numbers"
+                    )));
                 }
-                let snapshot = Snapshot {
-                    shard: current.shard,
-                    version: current.version + 1,
-                    last_chunk_id: state.tokens_seen.div_ceil(self.config.chunk_tokens as u64),
-                    history: current.history,
-                    lineage: current.lineage,
-                    state,
-                    ledger: Arc::clone(&current.ledger),
-                    watched: None,
-                    changed: report.delta,
-                };
                 Ok(Learned {
-                    snapshot,
+                    current,
+                    state,
+                    changed: report.delta,
                     surprise: report.surprise,
+                    watched: None,
                 })
             })
             .collect())
     }
 
-    /// Publishes what was learned of a chunk, or goes back where that has done harm, or stops
-    /// the user whose chunk failed.
-    fn conclude(&self, chunk: &Chunk, learned: Result<Learned, String>) {
+    /// Publishes what was learned of a chunk, or goes back where that has done harm, or goes on
+    /// without a chunk that could not be learned, or stops a user whose chunk met a bug.
+    fn conclude(&self, chunk: &Chunk, learned: Result<Learned, Refusal>) {
         let shard = &chunk.shard;
         let looked = learned.and_then(|mut learned| {
-            let outcome = guarded(|| Ok(self.look(chunk, &mut learned)))?;
-            Ok((learned.snapshot, outcome))
+            let outcome = guarded(|| self.look(chunk, &mut learned)).map_err(Refusal::Bug)?;
+            Ok((learned, outcome))
         });
-        let (snapshot, outcome) = match looked {
-            Ok(looked) => looked,
-            Err(reason) => return self.fail(shard, Step::Learning, reason),
-        };
-        let alerts = &self.config.alerts;
-        match outcome {
-            Outcome::Publish => self.publish(chunk, snapshot),
-            Outcome::Alert(drop) => {
-                self.publish(chunk, snapshot);
+        let alerts = &self.context.alerts;
+        match looked {
+            Ok((learned, Outcome::Publish)) => self.publish(chunk, learned),
+            Ok((learned, Outcome::Alert(drop))) => {
+                self.publish(chunk, learned);
                 alerts.raise(shard.id, AlertKind::RecallDropped, drop.to_string());
             }
-            Outcome::GoBack(drop, good) => {
-                let message = self.go_back(shard, &good, drop);
+            Ok((_, Outcome::GoBack(drop, good))) => {
+                let message = self.go_back(shard, good, drop);
                 alerts.raise(shard.id, AlertKind::RolledBack, message);
             }
-            Outcome::Freeze(drop, good) => {
-                let message = self.go_back(shard, &good, drop);
+            Ok((_, Outcome::Freeze(drop, good))) => {
+                let message = self.go_back(shard, good, drop);
                 let reason = format!("{message}, for the second time within ten looks");
-                shard.fail(Step::Learning, reason.as_str().into());
-                return alerts.raise(shard.id, AlertKind::Frozen, reason);
+                shard.stop(Event::Froze, reason.as_str().into());
+                self.account(shard);
+                alerts.raise(shard.id, AlertKind::Frozen, reason);
+            }
+            Err(Refusal::Input(reason)) => {
+                shard.drop_chunk(chunk.tokens);
+                self.account(shard);
+                let message = format!("{} tokens were dropped: {reason}", chunk.tokens);
+                alerts.raise(shard.id, AlertKind::ChunkDropped, message);
+            }
+            Err(Refusal::Bug(reason)) => {
+                self.give_back(shard);
+                return self.fail(shard, Step::Learning, &reason);
             }
         }
         // To the end of the line: other users are served in between.
@@ -244,71 +299,92 @@ impl Engine {
     /// Lets the watch look at what a chunk has made of the memory.
     fn look(&self, chunk: &Chunk, learned: &mut Learned) -> Outcome {
         let shard = &chunk.shard;
-        let mut watch = shard.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = shard.watch.lock();
         let Some(watch) = watch.as_mut() else {
             return Outcome::Publish;
         };
-        let current = shard.published.load();
         let candidate = Candidate {
-            current: &current,
-            state: &learned.snapshot.state,
+            current: &learned.current,
+            state: &learned.state,
             surprise: &learned.surprise,
-            threshold: self.config.memory.update.surprise_threshold,
+            threshold: self.context.config.memory.update.surprise_threshold,
         };
         let ask = AskMemory {
-            memory: self.memories.of(shard.id),
+            memory: self.context.memories.of(shard.id),
             rows: &chunk.copy,
         };
-        let (outcome, watched) = watch.look(&candidate, &ask);
-        learned.snapshot.watched = match watched {
-            None => current.watched.clone(),
-            Some(watched) => {
-                let ProbeScore { probes, hits } = watched.score;
-                if probes > 0 {
-                    metrics::histogram!(metric::PROBE_RECALL).record(hits as f64 / probes as f64);
-                }
-                Some(Arc::new(watched))
-            }
+        let (outcome, watched) = self.context.compute(|| watch.look(&candidate, &ask));
+        shard.watch_bytes.store(watch.bytes(), Ordering::Relaxed);
+        learned.watched = match watched {
+            None => learned.current.watched.clone(),
+            Some(watched) => Some(Arc::new(watched)),
         };
         outcome
     }
 
-    fn publish(&self, chunk: &Chunk, snapshot: Snapshot) {
-        let rows = self.keeps_tokens().then(|| {
-            let tokens = self.tokens(&chunk.copy) as u64;
-            PlacedRows {
-                start: snapshot.state.tokens_seen - tokens,
-                tokens,
-                rows: Arc::clone(&chunk.copy),
-            }
-        });
+    fn publish(&self, chunk: &Chunk, learned: Learned) {
         let shard = &chunk.shard;
-        let due = {
-            let _span = tracing::debug_span!("publish", shard = %shard.id).entered();
-            shard.publish(snapshot, rows, &self.bounds, &self.timers.publish)
-        };
+        let context = &self.context;
+        let _span = tracing::debug_span!("publish", shard = %shard.id).entered();
+        let Learned {
+            current,
+            state,
+            changed,
+            watched,
+            ..
+        } = learned;
+        if let Some(score) = watched.as_ref().map(|watched| watched.score)
+            && !is_same(&watched, &current.watched)
+            && score.probes > 0
+        {
+            let recall = score.hits as f64 / score.probes as f64;
+            metrics::histogram!(metric::PROBE_RECALL).record(recall);
+        }
+        let tokens = state.tokens_seen;
+        let rows = context.keeps_tokens().then(|| PlacedRows {
+            start: tokens - chunk.tokens as u64,
+            tokens: chunk.tokens as u64,
+            rows: Arc::clone(&chunk.copy),
+        });
+        let (ledger, notes) = shard.ledger_at(tokens, &current.ledger, &context.bounds);
+        let successor = current.successor(Change::Learned {
+            last_chunk_id: tokens.div_ceil(context.config.chunk_tokens as u64),
+            state,
+            ledger,
+            watched,
+            changed,
+        });
+        drop(current);
+        let adopted = shard.adopt(successor, Arrival::Learned { rows, notes }, context);
         self.account(shard);
-        self.savers.push(shard, due);
+        if let Some(due) = adopted.due {
+            self.savers.push(shard, due);
+        }
     }
 
     /// Goes back to a snapshot; says what that did.
-    fn go_back(&self, shard: &Arc<Shard>, good: &Snapshot, drop: RecallDrop) -> String {
+    fn go_back(&self, shard: &Arc<Shard>, good: Arc<Snapshot>, drop: RecallDrop) -> String {
         let _span = tracing::debug_span!("rollback", shard = %shard.id).entered();
-        let tokens_dropped = shard.go_back(good);
-        self.meters.rollbacks.add(1);
+        let tokens = good.state.tokens_seen;
+        let successor = shard.published.load().successor(Change::WentBack { good });
+        let adopted = shard.adopt(successor, Arrival::WentBack, &self.context);
+        self.context.meters.rollbacks.add(1);
         self.account(shard);
         self.savers.push(shard, Instant::now());
-        let tokens = good.state.tokens_seen;
-        format!("{drop}; went back to {tokens} tokens, {tokens_dropped} were dropped")
-    }
-
-    /// Whether tokens are kept beside the memories as they came.
-    fn keeps_tokens(&self) -> bool {
-        self.config.ledger.replay_bytes > 0
+        let dropped = adopted.tokens_dropped;
+        format!("{drop}; went back to {tokens} tokens, {dropped} were dropped")
     }
 
     fn tokens(&self, rows: &TokenRows) -> usize {
-        rows.keys.len() / self.config.memory.key_dim
+        rows.keys.len() / self.context.config.memory.key_dim
+    }
+}
+
+/// Whether both are what one look has found out.
+fn is_same(one: &Option<Arc<Watched>>, other: &Option<Arc<Watched>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
     }
 }
 

@@ -14,8 +14,9 @@
 //! - Rows come in as host slices ([`Rows`]); no tensor type is in any signature.
 //! - Chunks end at multiples of the configured length in the whole stream, so what is learned
 //!   does not depend on how the caller cut it.
-//! - A failure, a panic included, makes one user's memory read-only and leaves the others
-//!   alone.
+//! - A failure is one user's. A full disk is waited for, with what was handed over kept; a
+//!   chunk that cannot be learned is dropped and its ticket says so; a panic makes the memory
+//!   read-only until [`UserMemory::resume`]. [`UserMemory::health`] tells.
 //! - [`Runtime::tick`] takes cold backups that are due; with feature `tokio`, the module of
 //!   that name has handles whose waits are futures.
 //!
@@ -50,11 +51,15 @@ mod alert;
 mod backup;
 mod checkpoint;
 mod config;
+mod context;
 mod devices;
 mod engine;
 mod error;
+mod forgetting;
+mod health;
 mod learner;
 mod ledger;
+mod locks;
 mod memory;
 mod metric;
 mod published;
@@ -63,6 +68,7 @@ mod replay;
 mod root;
 mod rows;
 mod runtime;
+mod saver;
 mod scheduler;
 mod shard;
 mod snapshot;
@@ -77,15 +83,19 @@ mod watch;
 
 pub use alert::{Alert, AlertKind, AlertSink, Alerts};
 pub use backup::{BackupConfig, BackupDriver, BackupFailure, TickReport};
+#[doc(hidden)]
+pub use config::StorageHook;
 pub use config::{Durability, RuntimeConfig, WhenFull};
 pub use error::RuntimeError;
+pub use forgetting::ForgottenItem;
+pub use health::Health;
 pub use ledger::{ItemId, LedgerConfig, Neighbour};
 pub use memory::UserMemory;
 pub use metric::describe_metrics;
 pub use recall::{MemorySnapshot, RecallInfo, StoredItem};
 pub use rows::Rows;
 pub use runtime::{CloseReport, Runtime, UserReport};
-pub use shard::{ForgottenItem, Progress, Rebuilt, RolledBack};
+pub use shard::{Progress, Rebuilt, Resumed, RolledBack};
 pub use stats::{Latency, Stats};
 pub use ticket::Ticket;
 pub use titans_store::{BackupSummary, Erasure, ForgetReceipt, ShardId};

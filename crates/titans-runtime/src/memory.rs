@@ -8,11 +8,14 @@ use titans_store::ShardId;
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
-use crate::ledger::ItemId;
+use crate::forgetting::ForgottenItem;
+use crate::health::Health;
+use crate::ledger::{Entry, ItemId};
 use crate::published::Reader;
 use crate::recall::{self, MemorySnapshot, RecallInfo, recall};
 use crate::rows::{Rows, RowsOf};
-use crate::shard::{About, ForgottenItem, Lease, Progress, Rebuilt, RolledBack, Shard};
+use crate::shard::{About, Command, Lease, Progress, Rebuilt, Resumed, RolledBack};
+use crate::snapshot::Snapshot;
 use crate::ticket::Ticket;
 
 /// The memory of one user. Cheap to clone; clones share the memory.
@@ -67,12 +70,27 @@ impl UserMemory {
     }
 
     fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
-        let (key_dim, value_dim) = self.engine.widths();
+        let context = &self.engine.context;
+        context.check_process()?;
+        let (key_dim, value_dim) = context.widths();
         RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
         keys.check(RowsOf::Keys, key_dim)?;
         values.check(RowsOf::Values, value_dim)?;
+        let limit = context.bounds.ledger_bytes;
+        if let About::Stored(..) = about
+            && limit > 0
+        {
+            let bytes = Entry::bytes_of(keys.len(), (key_dim, value_dim));
+            if bytes > limit {
+                return Err(RuntimeError::ItemTooLarge {
+                    rows: keys.len(),
+                    bytes,
+                    limit,
+                });
+            }
+        }
         let wake = || self.engine.wake_learner(self.shard.value());
-        let bounds = &self.engine.bounds;
+        let bounds = &context.bounds;
         let end = self.shard.push((keys, values), about, bounds, wake)?;
         self.engine.account(&self.shard);
         Ok(Ticket::new(&self.engine, &self.shard, end))
@@ -89,8 +107,8 @@ impl UserMemory {
         queries: Rows<'_>,
         recalled: &mut [f32],
     ) -> Result<RecallInfo, RuntimeError> {
-        let snapshot = self.reader.load(&self.shard.published)?;
-        let mut info = recall(&self.engine, &snapshot, queries, recalled)?;
+        let snapshot = self.load()?;
+        let mut info = recall(&self.engine.context, &snapshot, queries, recalled)?;
         info.lag = self
             .shard
             .accepted_tokens()
@@ -111,8 +129,8 @@ impl UserMemory {
         values: Rows<'_>,
         surprise: &mut [f32],
     ) -> Result<(), RuntimeError> {
-        let snapshot = self.reader.load(&self.shard.published)?;
-        recall::surprise(&self.engine, &snapshot, keys, values, surprise)
+        let snapshot = self.load()?;
+        recall::surprise(&self.engine.context, &snapshot, keys, values, surprise)
     }
 
     /// What the memory knows now, to recall from it several times while it learns on.
@@ -120,8 +138,13 @@ impl UserMemory {
     /// # Errors
     /// [`RuntimeError::ForeignSnapshot`], which is a bug.
     pub fn snapshot(&self) -> Result<MemorySnapshot, RuntimeError> {
-        let snapshot = self.reader.load(&self.shard.published)?;
+        let snapshot = self.load()?;
         Ok(MemorySnapshot::new(&self.engine, snapshot))
+    }
+
+    fn load(&self) -> Result<Arc<Snapshot>, RuntimeError> {
+        self.engine.context.check_process()?;
+        Ok(self.reader.load(&self.shard.published)?)
     }
 
     /// Takes an item back: approximately at once, by writing under its keys until they recall
@@ -136,7 +159,8 @@ impl UserMemory {
     /// # Errors
     /// As [`observe`](Self::observe). After an error call again.
     pub fn forget(&self, item: impl Into<ItemId>) -> Result<Option<ForgottenItem>, RuntimeError> {
-        Shard::forget_item(&self.shard, &self.engine, item.into())
+        self.engine.context.check_process()?;
+        self.engine.forget_item(&self.shard, item.into())
     }
 
     /// Learns the tokens that are kept again, without the items that were forgotten, so that
@@ -149,16 +173,20 @@ impl UserMemory {
     ///
     /// # Errors
     /// [`RuntimeError::NoReplay`] when [`LedgerConfig::replay_bytes`](crate::LedgerConfig) is
-    /// 0 or the tokens are not there, and as [`flush`](Self::flush).
+    /// 0 or the tokens are not there, and as [`flush`](Self::flush): the memory is as it was.
+    /// [`RuntimeError::Unfinished`] when the memory is rebuilt and something that held the
+    /// items could not be removed yet.
     pub fn rebuild(&self) -> Result<Rebuilt, RuntimeError> {
+        self.engine.context.check_process()?;
         self.engine.rebuild(&self.shard)
     }
 
     /// Waits until everything handed over so far is learned and durable.
     ///
     /// # Errors
-    /// [`RuntimeError::Failed`] when learning or saving failed.
+    /// As [`Ticket::wait`].
     pub fn flush(&self) -> Result<(), RuntimeError> {
+        self.engine.context.check_process()?;
         let end = self.shard.accepted();
         Ticket::new(&self.engine, &self.shard, end).wait()
     }
@@ -172,7 +200,7 @@ impl UserMemory {
     /// stays.
     pub fn pin(&self) -> Result<u64, RuntimeError> {
         self.flush()?;
-        self.shard.pin()
+        self.engine.order(self.shard.value(), Command::Pin)
     }
 
     /// Goes back to the pinned generation. What was learned since, and what waits to be
@@ -183,13 +211,34 @@ impl UserMemory {
     /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
     /// among it. The memory is as it was then.
     pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
+        self.engine.context.check_process()?;
         self.engine.roll_back(&self.shard)
+    }
+
+    /// Brings the memory back to work, without closing the runtime.
+    ///
+    /// A memory that [failed](Health::Failed) goes on from its newest durable generation; what
+    /// was handed over behind it is lost, and the report says how many tokens that is. One
+    /// that is [frozen](Health::Frozen) goes on as it is. One whose saves
+    /// [fail](Health::Retrying) tries again at once. A healthy one is left alone.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unavailable`] when a save is refused again, and what the store refuses
+    /// when the files are opened. The memory is as it was then.
+    pub fn resume(&self) -> Result<Resumed, RuntimeError> {
+        self.engine.context.check_process()?;
+        self.engine.resume(&self.shard)
+    }
+
+    /// How the memory is: whether it works, and if not, why.
+    pub fn health(&self) -> Health {
+        self.shard.health()
     }
 
     /// Widths of keys and values.
     #[cfg(feature = "tokio")]
     pub(crate) fn widths(&self) -> (usize, usize) {
-        self.engine.widths()
+        self.engine.context.widths()
     }
 
     /// How far this memory has come.

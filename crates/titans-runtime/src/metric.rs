@@ -24,6 +24,7 @@ pub(crate) const RESIDENT_USERS: &str = "titanmem_resident_users";
 pub(crate) const RESIDENT_BYTES: &str = "titanmem_resident_bytes";
 pub(crate) const DIRTY_BYTES: &str = "titanmem_dirty_bytes";
 pub(crate) const LIVE_SNAPSHOTS: &str = "titanmem_live_snapshots";
+pub(crate) const UNHEALTHY_USERS: &str = "titanmem_unhealthy_users";
 pub(crate) const QUEUED_TOKENS: &str = "titanmem_queued_tokens";
 
 /// Name and meaning of every histogram, in seconds.
@@ -77,7 +78,12 @@ const COUNTERS: [(&str, &str); 8] = [
 ];
 
 /// Name, unit and meaning of every gauge.
-const GAUGES: [(&str, Unit, &str); 5] = [
+const GAUGES: [(&str, Unit, &str); 6] = [
+    (
+        UNHEALTHY_USERS,
+        Unit::Count,
+        "memories of which something is wrong: a save is tried again, or they are read-only",
+    ),
     (
         RESIDENT_USERS,
         Unit::Count,
@@ -86,7 +92,7 @@ const GAUGES: [(&str, Unit, &str); 5] = [
     (
         RESIDENT_BYTES,
         Unit::Bytes,
-        "states of the snapshots that loaded memories hold, and tokens that wait to be learned",
+        "what loaded memories hold: states of snapshots, tokens that wait, ledgers and probes",
     ),
     (
         DIRTY_BYTES,

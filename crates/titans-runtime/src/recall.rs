@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 use titans_core::{MemoryState, NeuralMemory, relative_error};
 use titans_store::ShardId;
 
+use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::ledger::{ItemId, Neighbour};
@@ -98,7 +99,8 @@ impl MemorySnapshot {
         queries: Rows<'_>,
         recalled: &mut [f32],
     ) -> Result<RecallInfo, RuntimeError> {
-        recall(&self.engine, &self.snapshot, queries, recalled)
+        self.engine.context.check_process()?;
+        recall(&self.engine.context, &self.snapshot, queries, recalled)
     }
 
     /// How many of its probes the memory answers; `None` where nothing watches recall and
@@ -122,7 +124,7 @@ impl MemorySnapshot {
 
     /// Bytes of the memory itself: the same for every length of the stream.
     pub fn memory_bytes(&self) -> usize {
-        self.engine.config.memory.state_bytes()
+        self.engine.context.state_bytes
     }
 
     /// Bytes of the ledger beside it, which grows up to its bound.
@@ -143,12 +145,12 @@ impl fmt::Debug for MemorySnapshot {
 
 /// Reads `queries` in one snapshot.
 pub(crate) fn recall(
-    engine: &Engine,
+    context: &Context,
     snapshot: &Snapshot,
     queries: Rows<'_>,
     recalled: &mut [f32],
 ) -> Result<RecallInfo, RuntimeError> {
-    let (key_dim, value_dim) = engine.widths();
+    let (key_dim, value_dim) = context.widths();
     let tokens = queries.len();
     let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
     RuntimeError::expect_size(
@@ -157,10 +159,10 @@ pub(crate) fn recall(
         recalled.len(),
     )?;
     if tokens > 0 {
-        let memory = engine.memories.of(snapshot.shard);
+        let memory = context.memories.of(snapshot.shard);
         recalled.copy_from_slice(&read(memory, &snapshot.state, queries));
     }
-    let at_most = engine.config.ledger.neighbours;
+    let at_most = context.config.ledger.neighbours;
     let (neighbours, surprise) = snapshot.ledger.nearest(recalled, value_dim, at_most);
     Ok(RecallInfo {
         version: snapshot.version,
@@ -182,13 +184,13 @@ fn confidence(snapshot: &Snapshot, recalled: &[f32], value_dim: usize) -> Option
 
 /// `|recalled - value| / |value|` of each pair in one snapshot.
 pub(crate) fn surprise(
-    engine: &Engine,
+    context: &Context,
     snapshot: &Snapshot,
     keys: Rows<'_>,
     values: Rows<'_>,
     surprise: &mut [f32],
 ) -> Result<(), RuntimeError> {
-    let (key_dim, value_dim) = engine.widths();
+    let (key_dim, value_dim) = context.widths();
     let tokens = keys.len();
     RuntimeError::expect_size("the number of value rows", tokens, values.len())?;
     RuntimeError::expect_size(
@@ -201,7 +203,7 @@ pub(crate) fn surprise(
     if tokens == 0 {
         return Ok(());
     }
-    let recalled = read(engine.memories.of(snapshot.shard), &snapshot.state, keys);
+    let recalled = read(context.memories.of(snapshot.shard), &snapshot.state, keys);
     let rows = recalled
         .chunks_exact(value_dim)
         .zip(values.chunks_exact(value_dim));

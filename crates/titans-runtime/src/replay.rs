@@ -33,6 +33,12 @@ impl PlacedRows {
     pub(crate) fn end(&self) -> u64 {
         self.start + self.tokens
     }
+
+    /// Bytes in RAM.
+    pub(crate) fn bytes(&self) -> usize {
+        let numbers = self.rows.keys.capacity() + self.rows.values.capacity();
+        numbers * size_of::<f32>()
+    }
 }
 
 /// Which memory a base is an image of.
@@ -183,6 +189,32 @@ impl Replay {
             replayed.rows.retain(|rows| rows.end() <= end);
         }
         Ok(replayed.filter(|replayed| replayed.is_whole(end)))
+    }
+
+    /// Removes logs of a memory that was rebuilt less or more often: they hold what the rebuild
+    /// has forgotten, or what it has not become.
+    pub(crate) fn remove_other_histories(&mut self, store: &MemoryStore) -> Result<(), StoreError> {
+        self.open(store)?;
+        for segment in self.segments.iter_mut().flatten() {
+            if segment.base.is_none() && segment.log.file_bytes() > 0 {
+                store.remove_log(&mut segment.log)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the logs that a configuration has left which kept tokens, where this one keeps
+    /// none: they would stay as they are, whatever is forgotten.
+    pub(crate) fn remove_unwanted(&mut self, store: &MemoryStore) -> Result<(), StoreError> {
+        if self.budget > 0 || !(store.has_log(NAMES[0])? || store.has_log(NAMES[1])?) {
+            return Ok(());
+        }
+        self.open(store)?;
+        for segment in self.segments.iter_mut().flatten() {
+            store.remove_log(&mut segment.log)?;
+            segment.base = None;
+        }
+        Ok(())
     }
 
     /// Begins anew with a base and the tokens behind it.

@@ -120,9 +120,9 @@ impl<'a> Rows<'a> {
             return Err(mismatch(what.slice(), needed, len));
         }
         match self.data {
-            Data::F32(data) => self.check_finite(data, what, |number| number),
-            Data::F16(data) => self.check_finite(data, what, f16::to_f32),
-            Data::Bf16(data) => self.check_finite(data, what, bf16::to_f32),
+            Data::F32(data) => self.check_numbers(data, what, |number| number),
+            Data::F16(data) => self.check_numbers(data, what, f16::to_f32),
+            Data::Bf16(data) => self.check_numbers(data, what, bf16::to_f32),
         }
     }
 
@@ -145,22 +145,24 @@ impl<'a> Rows<'a> {
         &data[row * self.row_stride..][..self.dim]
     }
 
-    fn check_finite<T: Copy>(
+    fn check_numbers<T: Copy>(
         &self,
         data: &[T],
         what: RowsOf,
         convert: impl Fn(T) -> f32,
     ) -> Result<(), RuntimeError> {
+        // The squares of numbers below this do not add up to infinity, and NaN is not below it.
+        let harmless = (f32::MAX / self.dim.max(1) as f32).sqrt();
         for row in 0..self.rows {
             let numbers = self.row(data, row).iter().map(|number| convert(*number));
             // Without an early exit the loop is one of vector instructions.
-            if numbers
+            let all = numbers
                 .clone()
-                .fold(true, |finite, x| finite & x.is_finite())
-            {
+                .fold(true, |all, number| all & (number.abs() <= harmless));
+            if all {
                 continue;
             }
-            for (column, value) in numbers.enumerate() {
+            for (column, value) in numbers.clone().enumerate() {
                 if !value.is_finite() {
                     return Err(RuntimeError::NotFinite {
                         what: what.name(),
@@ -169,6 +171,14 @@ impl<'a> Rows<'a> {
                         value,
                     });
                 }
+            }
+            let energy: f64 = numbers.map(|number| f64::from(number).powi(2)).sum();
+            if energy > f64::from(f32::MAX) && !self.is_unit {
+                return Err(RuntimeError::TooLong {
+                    what: what.name(),
+                    row,
+                    length: energy.sqrt(),
+                });
             }
         }
         Ok(())
@@ -316,5 +326,18 @@ mod tests {
         ] {
             assert!(error.to_string().contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_row_whose_squares_add_up_to_infinity_is_refused() {
+        let too_long = [1.0_f32, 0.0, 3e19, 0.0];
+        let error = Rows::f32(&too_long, 2, 2).to_f32(RowsOf::Keys, 2);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("row 1 of the keys"), "{error}");
+        // As long as a row may be, and one that is made a unit row anyway.
+        let longest = [1.8e19_f32, 0.0];
+        assert!(Rows::f32(&longest, 1, 2).to_f32(RowsOf::Keys, 2).is_ok());
+        let unit = Rows::f32(&too_long, 2, 2).unit();
+        assert!(unit.to_f32(RowsOf::Keys, 2).is_ok());
     }
 }

@@ -14,8 +14,11 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::memory::UserMemory;
 use crate::root::Root;
-use crate::shard::{Progress, Watermark};
+use crate::shard::{Patience, Progress, Watermark};
 use crate::stats::Stats;
+
+/// Name of the thread that delivers alerts.
+const ALERTING: &str = "titanmem-alert";
 
 /// How long dropping a runtime waits for what was handed over.
 const DROP_DEADLINE: Duration = Duration::from_secs(30);
@@ -44,14 +47,19 @@ impl Runtime {
             engine,
             threads: Vec::new(),
         };
-        for index in 0..runtime.engine.config.learners {
+        for index in 0..runtime.engine.context.config.learners {
             runtime.spawn(format!("titanmem-learn-{index}"), Engine::run_learner)?;
         }
-        for index in 0..runtime.engine.config.savers {
+        for index in 0..runtime.engine.context.config.savers {
             runtime.spawn(format!("titanmem-save-{index}"), Engine::run_saver)?;
         }
         if runtime.engine.ticks_by_itself() {
             runtime.spawn("titanmem-backup".to_owned(), Engine::run_backups)?;
+        }
+        if runtime.engine.context.config.alerts.have_sink() {
+            runtime.spawn(ALERTING.to_owned(), |engine| {
+                engine.context.alerts.run();
+            })?;
         }
         Ok(runtime)
     }
@@ -88,7 +96,7 @@ impl Runtime {
 
     /// The configuration.
     pub fn config(&self) -> &RuntimeConfig {
-        &self.engine.config
+        &self.engine.context.config
     }
 
     /// How many memories are loaded.
@@ -121,16 +129,17 @@ impl Runtime {
     /// # Errors
     /// The first failure, after all users were waited for.
     pub fn flush(&self) -> Result<(), RuntimeError> {
+        self.engine.check_open()?;
         let shards = self.engine.shards.all();
         let ends: Vec<_> = shards.iter().map(|shard| shard.accepted()).collect();
         // All hurry before the first is waited for.
         for (shard, end) in shards.iter().zip(&ends) {
-            self.engine.hurry(shard, *end);
+            self.engine.hurry(shard, *end, Watermark::Durable);
         }
         let waited = shards
             .iter()
             .zip(ends)
-            .map(|(shard, end)| shard.wait(end, Watermark::Durable, None));
+            .map(|(shard, end)| shard.wait(end, Watermark::Durable, Patience::OneAttempt, None));
         waited.fold(Ok(()), Result::and)
     }
 
@@ -154,39 +163,65 @@ impl Runtime {
     }
 
     fn shut_down(&mut self, deadline: Duration) -> CloseReport {
+        let engine = &self.engine;
+        if let Err(error) = engine.context.check_process() {
+            // The threads are those of the parent, and so is everything that they hold.
+            std::mem::forget(std::mem::take(&mut self.threads));
+            return CloseReport {
+                users: Vec::new(),
+                refused: Some(error.to_string()),
+            };
+        }
         let until = Instant::now().checked_add(deadline);
-        let shards = self.engine.shards.all();
+        let shards = engine.shards.all();
         for shard in &shards {
             shard.close();
-            self.engine.hurry(shard, shard.accepted());
+            engine.hurry(shard, shard.accepted(), Watermark::Durable);
         }
         for shard in &shards {
             // A failure or the deadline shows in the report.
-            let _ = shard.wait(shard.accepted(), Watermark::Durable, until);
+            let patience = Patience::UntilDeadline;
+            let _ = shard.wait(shard.accepted(), Watermark::Durable, patience, until);
         }
-        self.engine.learners.close();
-        self.engine.savers.close();
-        self.engine.backups.close();
-        for thread in self.threads.drain(..) {
+        engine.learners.close();
+        engine.savers.close();
+        engine.backups.close();
+        let (alerting, working): (Vec<_>, Vec<_>) = self
+            .threads
+            .drain(..)
+            .partition(|thread| thread.thread().name() == Some(ALERTING));
+        for thread in working {
             // The steps of a shard are guarded, so a thread has nothing to report.
             let _ = thread.join();
         }
         let users = shards
             .iter()
             .map(|shard| {
+                let failure = shard.failure();
                 shard.end();
-                shard.close_files();
-                shard.account_nothing(&self.engine.meters);
+                shard.close_unattended();
+                shard.account_nothing(&engine.context);
                 UserReport {
                     shard: shard.id,
                     progress: shard.progress(),
-                    failure: shard.failure().map(|reason| reason.to_string()),
+                    failure: failure.map(|reason| reason.to_string()),
                 }
             })
             .collect();
-        self.engine.meters.resident_users.set(0);
-        self.engine.release_root();
-        CloseReport { users }
+        engine.context.meters.resident_users.set(0);
+        engine.release_root();
+        for thread in alerting {
+            // A sink may close the runtime, and may also never return.
+            if thread.thread().id() != std::thread::current().id()
+                && engine.context.alerts.close(until)
+            {
+                let _ = thread.join();
+            }
+        }
+        CloseReport {
+            users,
+            refused: None,
+        }
     }
 }
 
@@ -205,22 +240,25 @@ impl Drop for Runtime {
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime")
-            .field("config", &self.engine.config)
+            .field("config", self.config())
             .finish_non_exhaustive()
     }
 }
 
 /// What a runtime left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CloseReport {
     /// The users that were open.
     pub users: Vec<UserReport>,
+    /// Why nothing was closed, in a child of the process that opened the runtime.
+    pub refused: Option<String>,
 }
 
 impl CloseReport {
     /// Whether everything that was handed over is durable.
     pub fn is_durable(&self) -> bool {
-        self.users.iter().all(UserReport::is_durable)
+        self.refused.is_none() && self.users.iter().all(UserReport::is_durable)
     }
 }
 

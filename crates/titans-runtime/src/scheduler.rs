@@ -1,17 +1,20 @@
 //! Which shard is served next.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
+use titans_store::ShardId;
+
+use crate::locks::{Condvar, Mutex, Rank};
 use crate::shard::Shard;
 
 /// Shards that wait for a thread, the longest due first.
 ///
 /// A thread does one chunk of each shard that it takes, or one file, and puts the shard back
 /// if there is more. So a user who streams a book delays another user by one batch at most.
-#[derive(Debug, Default)]
+/// A shard stands in a line once, at the earliest time that was asked for.
+#[derive(Debug)]
 pub(crate) struct WorkQueue {
     state: Mutex<QueueState>,
     changed: Condvar,
@@ -20,65 +23,65 @@ pub(crate) struct WorkQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     /// Equal times are served in the order of arrival.
-    waiting: BinaryHeap<Reverse<Turn>>,
+    waiting: BTreeMap<(Instant, u64), Arc<Shard>>,
+    places: HashMap<ShardId, (Instant, u64)>,
     arrivals: u64,
     closed: bool,
 }
 
-/// A shard's place in line.
+/// A shard that was taken from the line, with the place that it had.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    due: Instant,
-    arrival: u64,
+    place: (Instant, u64),
     pub(crate) shard: Arc<Shard>,
 }
 
+impl Default for WorkQueue {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(Rank::Line, QueueState::default()),
+            changed: Condvar::default(),
+        }
+    }
+}
+
 impl WorkQueue {
-    /// Puts a shard in line, not to be served before `due`.
+    /// Puts a shard in line, not to be served before `due`. One that stands there already
+    /// keeps the earlier of both times.
     pub(crate) fn push(&self, shard: &Arc<Shard>, due: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.arrivals += 1;
-        let turn = Turn {
-            due,
-            arrival: state.arrivals,
-            shard: Arc::clone(shard),
-        };
-        state.waiting.push(Reverse(turn));
+        let place = (due, state.arrivals);
+        state.stand(place, Arc::clone(shard));
         drop(state);
         self.changed.notify_one();
     }
 
     /// The next shard, once it is due; `None` when the queue is closed.
     pub(crate) fn pop(&self) -> Option<Arc<Shard>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if state.closed {
                 return None;
             }
             let now = Instant::now();
-            let due = state.waiting.peek().map(|Reverse(turn)| turn.due);
+            let due = state.waiting.keys().next().map(|(due, _)| *due);
             state = match due {
-                Some(due) if due <= now => return state.waiting.pop().map(|turn| turn.0.shard),
-                Some(due) => {
-                    let waited = self.changed.wait_timeout(state, due - now);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                Some(due) if due <= now => return state.leave().map(|turn| turn.shard),
+                Some(due) => self.changed.wait_timeout(state, due - now),
+                None => self.changed.wait(state),
             };
         }
     }
 
     /// The next shard if one is due now; does not wait.
     pub(crate) fn pop_due(&self) -> Option<Turn> {
-        let mut state = self.lock();
-        let Reverse(next) = state.waiting.peek()?;
-        if next.due > Instant::now() {
-            return None;
+        let mut state = self.state.lock();
+        let (due, _) = *state.waiting.keys().next()?;
+        match due > Instant::now() {
+            true => None,
+            false => state.leave(),
         }
-        state.waiting.pop().map(|Reverse(turn)| turn)
     }
 
     /// Gives shards the places back that they had.
@@ -86,48 +89,53 @@ impl WorkQueue {
         if turns.is_empty() {
             return;
         }
-        let mut state = self.lock();
-        state.waiting.extend(turns.into_iter().map(Reverse));
+        let mut state = self.state.lock();
+        for Turn { place, shard } in turns {
+            state.stand(place, shard);
+        }
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Takes a shard out of the line that leaves memory.
+    pub(crate) fn remove(&self, id: ShardId) {
+        let mut state = self.state.lock();
+        let place = state.places.remove(&id);
+        let shard = place.and_then(|place| state.waiting.remove(&place));
+        drop(state);
+        drop(shard);
     }
 
     /// Sends every thread home. What waits is dropped.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closed = true;
-        state.waiting.clear();
+        state.places.clear();
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
+        drop(waiting);
         self.changed.notify_all();
     }
-
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Turn {
-    fn order(&self) -> (Instant, u64) {
-        (self.due, self.arrival)
+impl QueueState {
+    fn stand(&mut self, place: (Instant, u64), shard: Arc<Shard>) {
+        if self.closed {
+            return;
+        }
+        if let Some(earlier) = self.places.get(&shard.id) {
+            if *earlier <= place {
+                return;
+            }
+            self.waiting.remove(earlier);
+        }
+        self.places.insert(shard.id, place);
+        self.waiting.insert(place, shard);
     }
-}
 
-impl PartialEq for Turn {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Turn {}
-
-impl PartialOrd for Turn {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Turn {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order().cmp(&other.order())
+    fn leave(&mut self) -> Option<Turn> {
+        let (place, shard) = self.waiting.pop_first()?;
+        self.places.remove(&shard.id);
+        Some(Turn { place, shard })
     }
 }

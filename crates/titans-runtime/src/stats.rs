@@ -2,11 +2,11 @@
 //! `metrics` facade, if the program has one.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::locks::{Mutex, Rank};
 use crate::metric;
 
 /// Longest duration that is told apart from longer ones, in nanoseconds.
@@ -25,7 +25,7 @@ impl Timer {
         let histogram = Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order");
         Self {
             metric,
-            histogram: Mutex::new(histogram),
+            histogram: Mutex::new(Rank::Timer, histogram),
         }
     }
 
@@ -40,18 +40,12 @@ impl Timer {
     pub(crate) fn record(&self, elapsed: Duration) {
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         metrics::histogram!(self.metric).record(elapsed);
-        let mut histogram = self
-            .histogram
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut histogram = self.histogram.lock();
         histogram.saturating_record(nanos);
     }
 
     fn latency(&self) -> Latency {
-        let histogram = self
-            .histogram
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let histogram = self.histogram.lock();
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
         Latency {
             count: histogram.len(),
@@ -176,6 +170,10 @@ pub(crate) struct Footprint {
     /// The part of them that a crash would take.
     pub(crate) dirty_bytes: usize,
     pub(crate) queued_tokens: usize,
+    /// Snapshots that somebody holds.
+    pub(crate) snapshots: usize,
+    /// Something is wrong with it.
+    pub(crate) is_unhealthy: bool,
 }
 
 /// What a runtime counts beside the durations.
@@ -192,6 +190,8 @@ pub(crate) struct Meters {
     resident_bytes: Gauge,
     dirty_bytes: Gauge,
     queued_tokens: Gauge,
+    live_snapshots: Gauge,
+    unhealthy_users: Gauge,
 }
 
 impl Meters {
@@ -208,6 +208,8 @@ impl Meters {
             resident_bytes: Gauge::new(metric::RESIDENT_BYTES),
             dirty_bytes: Gauge::new(metric::DIRTY_BYTES),
             queued_tokens: Gauge::new(metric::QUEUED_TOKENS),
+            live_snapshots: Gauge::new(metric::LIVE_SNAPSHOTS),
+            unhealthy_users: Gauge::new(metric::UNHEALTHY_USERS),
         }
     }
 
@@ -219,9 +221,13 @@ impl Meters {
             .replace(before.dirty_bytes, after.dirty_bytes);
         self.queued_tokens
             .replace(before.queued_tokens, after.queued_tokens);
+        self.live_snapshots
+            .replace(before.snapshots, after.snapshots);
+        self.unhealthy_users
+            .replace(before.is_unhealthy.into(), after.is_unhealthy.into());
     }
 
-    pub(crate) fn stats(&self, timers: &Timers, live_snapshots: usize) -> Stats {
+    pub(crate) fn stats(&self, timers: &Timers) -> Stats {
         Stats {
             learn: timers.learn.latency(),
             publish: timers.publish.latency(),
@@ -243,7 +249,8 @@ impl Meters {
             queued_tokens: self.queued_tokens.get(),
             chunks: timers.chunks.load(Ordering::Relaxed),
             batches: timers.batches.load(Ordering::Relaxed),
-            live_snapshots,
+            live_snapshots: self.live_snapshots.get(),
+            unhealthy_users: self.unhealthy_users.get(),
         }
     }
 }
@@ -290,10 +297,12 @@ pub struct Stats {
     pub backups: u64,
     /// Cold backups that failed.
     pub backup_failures: u64,
+    /// Memories of which something is wrong: see [`Health`](crate::Health).
+    pub unhealthy_users: usize,
     /// Memories that are loaded or on their way.
     pub resident_users: usize,
-    /// Bytes of the states that loaded memories hold for readers and savers, and of the
-    /// tokens that wait. Frozen parameters, which all memories share, are not counted.
+    /// Bytes of the states that loaded memories hold for readers and savers, of the tokens that
+    /// wait, of ledgers and probes. Frozen parameters, which all memories share, are not counted.
     pub resident_bytes: usize,
     /// The part of them that a crash would take.
     pub dirty_bytes: usize,

@@ -1,13 +1,14 @@
 //! Which shards are in memory, and which may leave it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use titans_store::ShardId;
 
+use crate::context::Context;
 use crate::error::RuntimeError;
+use crate::locks::{Held, Mutex, Rank};
 use crate::shard::{Lease, Leased, Shard, Slot};
-use crate::stats::Meters;
 
 /// The shards that are in memory, at most as many as fit.
 ///
@@ -24,50 +25,50 @@ pub(crate) struct ShardTable {
     limit: usize,
     /// Held while room is made and taken, so that two openings do not share the same room.
     admission: Mutex<()>,
-    meters: Arc<Meters>,
+}
+
+/// Who saves a shard before it leaves memory, and closes it.
+pub(crate) trait Keeper {
+    /// Saves what the shard holds, if that is possible now.
+    fn save(&self, shard: &Arc<Shard>);
+
+    /// Closes the files of a shard; nothing of it is in any line after that.
+    fn close(&self, shard: &Arc<Shard>);
 }
 
 impl ShardTable {
-    pub(crate) fn new(limit: usize, meters: Arc<Meters>) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
-            slots: Mutex::new(HashMap::new()),
+            slots: Mutex::new(Rank::Table, HashMap::new()),
             limit,
-            admission: Mutex::new(()),
-            meters,
+            admission: Mutex::new(Rank::Admission, ()),
         }
     }
 
-    /// A lease on the shard, which `open` opens if it is not in memory. `save` is called
-    /// for a shard that has to be saved before it can leave.
+    /// A lease on the shard, which `open` opens if it is not in memory.
     pub(crate) fn lease(
         &self,
         id: ShardId,
         open: impl FnOnce() -> Result<Shard, RuntimeError>,
-        save: impl Fn(&Arc<Shard>),
+        keeper: &impl Keeper,
+        context: &Context,
     ) -> Result<Lease, RuntimeError> {
         if let Some(lease) = self.lease_resident(id) {
             return Ok(lease);
         }
-        let admission = self
-            .admission
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let admission = self.admission.lock();
         if let Some(lease) = self.lease_resident(id) {
             return Ok(lease);
         }
-        self.make_room(save)?;
-        let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = Arc::clone(slots.entry(id).or_default());
-            self.meters.resident_users.set(slots.len());
-            slot
-        };
+        self.make_room(keeper, context)?;
+        let slot = self.slot(id, context);
+        let _slot = Held::enter(Rank::Slot);
         // Once the slot is locked the place is taken: it counts from here on.
         let admitted = || drop(admission);
         slot.fill(admitted, || {
             let opened = open();
             if opened.is_err() {
-                self.remove(id);
+                self.remove(id, context);
             }
             opened
         })
@@ -75,51 +76,60 @@ impl ShardTable {
 
     /// Takes a shard out of memory, leased or not, once `act` has dealt with it. Nobody
     /// opens it meanwhile.
-    pub(crate) fn take_out<T>(&self, id: ShardId, act: impl FnOnce(Option<&Arc<Shard>>) -> T) -> T {
-        let _admission = self
-            .admission
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(id).or_default())
-        };
+    pub(crate) fn take_out<T>(
+        &self,
+        id: ShardId,
+        context: &Context,
+        act: impl FnOnce(Option<&Arc<Shard>>) -> T,
+    ) -> T {
+        let _admission = self.admission.lock();
+        let slot = self.slot(id, context);
+        let _slot = Held::enter(Rank::Slot);
         slot.empty(|shard| {
             let outcome = act(shard);
             if let Some(shard) = shard {
-                shard.account_nothing(&self.meters);
+                shard.account_nothing(context);
             }
-            self.remove(id);
+            self.remove(id, context);
             outcome
         })
     }
 
     /// All shards in memory, in the order of their ids.
     pub(crate) fn all(&self) -> Vec<Arc<Shard>> {
-        let mut shards: Vec<_> = self.slots().iter().filter_map(|slot| slot.get()).collect();
+        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        let mut shards: Vec<_> = slots.iter().filter_map(|slot| slot.get()).collect();
         shards.sort_by_key(|shard| shard.id);
         shards
     }
 
     /// How many shards are in memory or on their way.
     pub(crate) fn len(&self) -> usize {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.len()
+        self.slots.lock().len()
+    }
+
+    fn slot(&self, id: ShardId, context: &Context) -> Arc<Slot<Shard>> {
+        let mut slots = self.slots.lock();
+        let slot = Arc::clone(slots.entry(id).or_default());
+        let resident = slots.len();
+        drop(slots);
+        context.meters.resident_users.set(resident);
+        slot
     }
 
     fn lease_resident(&self, id: ShardId) -> Option<Lease> {
-        let slot = {
-            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.get(&id)?)
-        };
+        let slot = Arc::clone(self.slots.lock().get(&id)?);
         // Waits while another thread opens or closes it.
         slot.lease()
     }
 
     /// Lets shards leave until there is room for one more.
-    fn make_room(&self, save: impl Fn(&Arc<Shard>)) -> Result<(), RuntimeError> {
+    fn make_room(&self, keeper: &impl Keeper, context: &Context) -> Result<(), RuntimeError> {
+        // A shard that cannot be saved now stays: it holds what nobody else does.
+        let mut tried = HashSet::new();
         while self.len() >= self.limit {
-            let idle = (self.all().into_iter()).filter(|shard| !shard.leases().are_held());
+            let idle = (self.all().into_iter())
+                .filter(|shard| !shard.leases().are_held() && !tried.contains(&shard.id));
             // Looks at each once: saves and leases end meanwhile, and a sort that sees the
             // order change panics.
             let order = |shard: &Arc<Shard>| (!shard.is_clean(), shard.leases().last_released());
@@ -130,46 +140,45 @@ impl ShardTable {
                 });
             };
             if !shard.is_clean() {
-                save(&shard);
+                keeper.save(&shard);
             }
-            self.evict(&shard);
+            if !self.evict(&shard, keeper, context) {
+                tried.insert(shard.id);
+            }
         }
         Ok(())
     }
 
-    /// Closes a shard and takes it out, unless it was leased again or has failed to save.
+    /// Closes a shard and takes it out, unless it was leased again or could not be saved; says
+    /// whether it left.
     ///
-    /// A failed shard leaves all the same: its last good generation is on disk, the failure
-    /// was reported, and what it holds beyond that can never be saved.
-    fn evict(&self, shard: &Arc<Shard>) {
-        let slot = {
-            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.get(&shard.id).cloned()
-        };
-        let Some(slot) = slot else { return };
-        slot.evict(|shard| {
-            let may_leave = shard.is_clean() || shard.failure().is_some();
+    /// A shard that has failed leaves all the same: its last good generation is on disk, the
+    /// failure was reported, and what it holds beyond that can never be saved.
+    fn evict(&self, shard: &Arc<Shard>, keeper: &impl Keeper, context: &Context) -> bool {
+        let slot = self.slots.lock().get(&shard.id).cloned();
+        let Some(slot) = slot else { return true };
+        let _slot = Held::enter(Rank::Slot);
+        slot.evict(|resident| {
+            let may_leave =
+                std::ptr::eq(resident, &**shard) && (shard.is_clean() || shard.has_failed());
             if may_leave {
                 let _span = tracing::debug_span!("evict", shard = %shard.id).entered();
-                shard.close_files();
-                shard.account_nothing(&self.meters);
-                self.remove(shard.id);
-                self.meters.evictions.add(1);
+                keeper.close(shard);
+                shard.account_nothing(context);
+                self.remove(shard.id, context);
+                context.meters.evictions.add(1);
             }
             may_leave
-        });
+        })
     }
 
     /// Takes a slot out of the map. The caller holds the slot's own lock, so whoever waits
     /// for it finds it empty and looks the shard up again.
-    fn remove(&self, id: ShardId) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remove(&self, id: ShardId, context: &Context) {
+        let mut slots = self.slots.lock();
         slots.remove(&id);
-        self.meters.resident_users.set(slots.len());
-    }
-
-    fn slots(&self) -> Vec<Arc<Slot<Shard>>> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.values().cloned().collect()
+        let resident = slots.len();
+        drop(slots);
+        context.meters.resident_users.set(resident);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
-use crate::shard::{Lease, Position, Watermark};
+use crate::shard::{Lease, Patience, Position, Watermark};
 
 /// A receipt for the rows of one `observe`. Dropping it cancels nothing.
 #[must_use = "the rows are learned in any case; a ticket tells when"]
@@ -43,9 +43,11 @@ impl Ticket {
     /// Waits until the rows are learned and durable. An unfinished chunk is learned as it is.
     ///
     /// # Errors
-    /// [`RuntimeError::Failed`] when learning or saving failed, [`RuntimeError::RolledBack`]
-    /// when the memory was rolled back since, [`RuntimeError::Closed`] when the runtime was
-    /// closed before.
+    /// [`RuntimeError::Unavailable`] when a save was refused meanwhile: it is tried again, and
+    /// waiting again is right. [`RuntimeError::Dropped`] when the chunk of the rows could not
+    /// be learned, [`RuntimeError::Failed`] when a step failed for good,
+    /// [`RuntimeError::RolledBack`] when the memory went back since, [`RuntimeError::Closed`]
+    /// when the runtime was closed before.
     pub fn wait(&self) -> Result<(), RuntimeError> {
         self.wait_until(Watermark::Durable, None)
     }
@@ -72,7 +74,10 @@ impl Ticket {
         deadline: Option<Instant>,
     ) -> Result<(), RuntimeError> {
         let shard = self.shard.value();
-        self.engine.reach(shard, self.end, watermark, deadline)
+        self.engine.context.check_process()?;
+        let patience = Patience::OneAttempt;
+        self.engine
+            .reach(shard, self.end, watermark, patience, deadline)
     }
 }
 

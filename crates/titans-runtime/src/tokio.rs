@@ -36,8 +36,8 @@ use ::tokio::task::spawn_blocking;
 
 use crate::rows::RowsOf;
 use crate::{
-    CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, RecallInfo, RolledBack, Rows,
-    Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserMemory,
+    CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, RecallInfo, Resumed, RolledBack,
+    Rows, Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserMemory,
 };
 
 /// [`Runtime`] for programs on tokio. Clones are the same runtime.
@@ -246,6 +246,14 @@ impl AsyncMemory {
     /// As [`UserMemory::roll_back`].
     pub async fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
         self.with(UserMemory::roll_back).await
+    }
+
+    /// [`UserMemory::resume`].
+    ///
+    /// # Errors
+    /// As [`UserMemory::resume`].
+    pub async fn resume(&self) -> Result<Resumed, RuntimeError> {
+        self.with(UserMemory::resume).await
     }
 
     async fn hand_over(

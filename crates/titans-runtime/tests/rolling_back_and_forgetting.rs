@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 
 use std::fs;
 use std::path::Path;
 
-use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, newest_image, only_memory, open};
-use titans_runtime::{Erasure, Rows, RuntimeError};
+use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
+use disk::{Fault, Injector};
+use titans_runtime::{Erasure, Rows, Runtime, RuntimeError};
 
 #[test]
 fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
@@ -73,16 +76,18 @@ fn a_rollback_while_learning_drops_what_waits_and_readers_never_go_back() {
 #[test]
 fn a_memory_that_failed_learns_again_after_a_rollback() {
     let root = tempfile::tempdir().unwrap();
-    let runtime = open(root.path());
+    let injector = Injector::default();
+    let mut config = config();
+    config.storage = Some(injector.hook());
+    let runtime = Runtime::open(root.path(), config).unwrap();
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(CHUNK, 3);
     let _ = stream.observe(&memory, 0..CHUNK).unwrap();
     memory.pin().unwrap();
-    let (key, value) = ([1.0; KEY_DIM], [f32::MAX; VALUE_DIM]);
-    let ticket = memory
-        .observe(Rows::f32(&key, 1, KEY_DIM), Rows::f32(&value, 1, VALUE_DIM))
-        .unwrap();
+    injector.fail(Fault::Panic);
+    let ticket = stream.observe(&memory, 0..CHUNK).unwrap();
     assert!(matches!(ticket.wait(), Err(RuntimeError::Failed { .. })));
+    injector.heal();
     memory.roll_back().unwrap();
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
     assert_eq!(memory.progress().durable, 2 * CHUNK as u64);

@@ -198,7 +198,9 @@ fn metrics_stats_and_spans_agree_and_name_nobody() {
     let row = (KEY_DIM + VALUE_DIM) * size_of::<f32>();
     let state = config().memory.state_bytes();
     assert_eq!(stats.resident_users, 1);
-    assert_eq!(stats.resident_bytes, state + 5 * row);
+    // Beside the state and what waits there are probes: a few, for so short a stream.
+    let probes = stats.resident_bytes - (state + 5 * row);
+    assert!(probes <= 2 * CHUNK * 3 * row, "{probes}");
     assert_eq!((stats.dirty_bytes, stats.queued_tokens), (5 * row, 5));
     let gauges = [
         ("resident_users", stats.resident_users),

@@ -104,6 +104,29 @@ impl Entry {
         }
     }
 
+    /// Bytes that an entry about so many tokens takes in a ledger.
+    pub(crate) fn bytes_of(tokens: usize, (key_dim, value_dim): (usize, usize)) -> usize {
+        let keys = tokens
+            .saturating_mul(key_dim)
+            .saturating_mul(size_of::<f16>());
+        let mean = value_dim * size_of::<f32>();
+        keys.saturating_add(size_of::<Self>() + mean)
+    }
+
+    /// The entry when the tokens in `dropped` are taken out of the stream and the others stand
+    /// at `tokens`.
+    pub(crate) fn without_tokens(&self, dropped: &Range<u64>, tokens: Range<u64>) -> Self {
+        let count = (self.tokens.end - self.tokens.start).max(1) as usize;
+        let width = (self.keys.len() / count).max(1);
+        let rows = self.tokens.clone().zip(self.keys.chunks_exact(width));
+        let kept = rows.filter(|(token, _)| !dropped.contains(token));
+        Self {
+            tokens,
+            keys: kept.flat_map(|(_, row)| row.iter().copied()).collect(),
+            ..self.clone()
+        }
+    }
+
     /// The keys as the memory takes them.
     pub(crate) fn keys_f32(&self) -> impl Iterator<Item = f32> {
         self.keys.iter().map(|key| key.to_f32())
@@ -115,8 +138,12 @@ impl Entry {
 }
 
 impl Ledger {
-    /// The ledger with one more entry, and without the oldest ones that it has no room for.
+    /// The ledger with one more entry, and without the oldest ones that it has no room for. An
+    /// entry that it could not hold alone is left out: it takes nobody's place.
     pub(crate) fn push(&mut self, entry: Arc<Entry>, max_bytes: usize) {
+        if entry.bytes() > max_bytes {
+            return;
+        }
         self.bytes += entry.bytes();
         self.entries.push(entry);
         let mut surplus = 0;
@@ -320,9 +347,10 @@ mod tests {
         }
         assert_eq!(items(&bounded), [7, 8, 9]);
         assert_eq!(bounded.bytes(), 3 * one);
-        // One that is larger than the bound leaves none.
+        // One that is larger than the bound takes nobody's place.
         bounded.push(Arc::new(entry(10, 10..500, [1.0, 0.0])), 3 * one);
-        assert_eq!((items(&bounded).len(), bounded.bytes()), (0, 0));
+        assert_eq!(items(&bounded), [7, 8, 9]);
+        assert_eq!(bounded.bytes(), 3 * one);
     }
 
     #[test]

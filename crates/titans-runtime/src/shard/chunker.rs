@@ -74,6 +74,11 @@ impl Chunker {
         self.taken + self.waiting as u64
     }
 
+    /// Place in the stream of the first token that waits.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Takes some of the rows, which are checked.
     pub(crate) fn push(&mut self, keys: Rows<'_>, values: Rows<'_>, tokens: Range<usize>) {
         let mut start = tokens.start;
@@ -128,6 +133,24 @@ impl Chunker {
             keys: first.keys.drain(..keys).collect(),
             values: first.values.drain(..values).collect(),
         })
+    }
+
+    /// Lets the first token that waits stand at an earlier place, and the others behind it.
+    pub(crate) fn move_to(&mut self, place: u64) {
+        self.flush_to = self.flush_to.saturating_sub(self.taken - place);
+        self.taken = place;
+        self.waiting = 0;
+        for rows in std::mem::take(&mut self.chunks) {
+            let tokens = rows.keys.len() / self.key_dim;
+            let keys = Rows::f32(&rows.keys, tokens, self.key_dim);
+            let values = Rows::f32(&rows.values, tokens, self.value_dim);
+            self.push(keys, values, 0..tokens);
+        }
+    }
+
+    /// Bytes of what waits. Room that was only made costs nothing.
+    pub(crate) fn bytes(&self) -> usize {
+        self.waiting * (self.key_dim + self.value_dim) * size_of::<f32>()
     }
 
     /// Forgets what waits and goes on at `position`.

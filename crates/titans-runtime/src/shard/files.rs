@@ -3,11 +3,19 @@
 //! What lies beside is written first. So it is never behind the memory, and what it says of
 //! tokens that the memory has not is dropped when it is read.
 
+use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use titans_store::{MemoryStore, RecordLog, StoreError};
+use burn::tensor::Device;
+use titans_store::{
+    MemoryImage, MemoryStore, RecordLog, Saved, Stamp, StoreError, encode as encode_image,
+};
 
+use super::SaveJob;
+use crate::checkpoint::{has_same_tensors, image_delta};
+use crate::context::Context;
 use crate::ledger::{ItemId, Ledger, LedgerConfig, Record, decode, encode};
 use crate::replay::{BaseOf, PlacedRows, Replay};
 use crate::snapshot::Snapshot;
@@ -17,7 +25,14 @@ const PROBES: &str = "probes";
 /// A log may be this much longer than twice what it holds before it is rewritten.
 const SLACK: u64 = 64 << 10;
 
-/// The open files of a shard. Only savers touch them.
+/// A base of a replay is no generation.
+const NO_STAMP: Stamp = Stamp {
+    sequence: 0,
+    writer_epoch: 0,
+    parent: None,
+};
+
+/// The open files of a shard. One thread has them at a time.
 #[derive(Debug)]
 pub(crate) struct ShardFiles {
     pub(crate) store: MemoryStore,
@@ -28,11 +43,16 @@ pub(crate) struct ShardFiles {
     lineage: u64,
     /// The log tells of everything before this position.
     ledger_through: u64,
+    /// What the log tells may be of another memory than the one in use: the next save writes
+    /// it anew.
+    is_stale: bool,
 }
 
 impl ShardFiles {
     /// Opens what lies beside the generations of a memory that has read `tokens` tokens and
     /// was rebuilt `history` times. Also returns the ledger and the records of the probes.
+    ///
+    /// A rebuild that was interrupted is finished: whatever it had not removed yet is removed.
     pub(crate) fn open(
         mut store: MemoryStore,
         config: &LedgerConfig,
@@ -62,23 +82,95 @@ impl ShardFiles {
                 Record::Entry(_) | Record::Erased(..) => {}
             }
         }
-        if sections > 1 && section == history {
-            // A rebuild was durable and had not removed the generations before it.
+        let was_rebuilt = sections > 1 && section == history;
+        if was_rebuilt {
             store.keep_only_newest()?;
         }
-        let files = Self {
+        let mut files = Self {
             replay: Replay::new(config.replay_bytes, widths, history),
             store,
             ledger: log,
             probes,
             lineage: 0,
             ledger_through: tokens,
+            is_stale: false,
         };
+        files.replay.remove_unwanted(&files.store)?;
+        if was_rebuilt {
+            files.replay.remove_other_histories(&files.store)?;
+            files.store.remove_replaced_logs()?;
+        }
+        if sections > 1 {
+            // Last: while the log tells both stories, the rebuild is not finished.
+            files.rewrite_ledger(&[(history, &ledger)])?;
+        }
         Ok((files, ledger, probe_contents.records))
     }
 
+    /// The same files, in use for this snapshot.
+    pub(crate) fn telling_of(self, snapshot: &Snapshot) -> Self {
+        Self {
+            lineage: snapshot.lineage,
+            ledger_through: snapshot.state.tokens_seen,
+            ..self
+        }
+    }
+
+    /// The same files, in use for another memory than the one that they were opened for.
+    pub(crate) fn into_stale(self) -> Self {
+        Self {
+            is_stale: true,
+            ..self
+        }
+    }
+
+    /// Makes a snapshot durable, with what belongs beside it.
+    pub(crate) fn save(&mut self, job: &SaveJob, context: &Context) -> Result<(), StoreError> {
+        let snapshot = &*job.snapshot;
+        let memory = context.memories.of(snapshot.shard);
+        let mut rolled_back_from = None;
+        if snapshot.lineage != self.lineage && !self.is_stale {
+            let generations = self.store.generations()?;
+            rolled_back_from = generations.last().map(|newest| newest.number());
+        }
+        // Copied from the device when it is asked for: a record may do without.
+        let whole = LazyCell::new(|| MemoryImage {
+            rolled_back_from,
+            ..context.identity.image(snapshot)
+        });
+        let base = |of| match of {
+            BaseOf::AllGiven => encode_image(&whole, &NO_STAMP),
+            BaseOf::Nothing => {
+                let initial = context.identity.image_of(&memory.initial_state(), snapshot);
+                encode_image(&initial, &NO_STAMP)
+            }
+        };
+        self.save_beside(snapshot, &job.rows, base)?;
+        // A delta says what changed since the version before, so it is of use only when
+        // that one is what the disk holds.
+        let delta = (snapshot.changed.as_ref())
+            .filter(|delta| job.follows_durable && has_same_tensors(delta));
+        let is_on_host = memory.device() == Device::flex();
+        let told = delta.and_then(|delta| match is_on_host {
+            true => delta.tells_values().then_some(Cow::Borrowed(delta)),
+            false => snapshot.state.with_values(delta).map(Cow::Owned),
+        });
+        measured(&mut self.store, context, |store| match (told, delta) {
+            (Some(told), _) => {
+                let outline = MemoryImage {
+                    rolled_back_from,
+                    ..context.identity.outline(snapshot)
+                };
+                store.save_changes(&outline, &image_delta(&told), &|| Cow::Borrowed(&*whole))
+            }
+            (None, Some(delta)) => store.save_delta(&whole, &image_delta(delta)),
+            (None, None) => store.save(&whole),
+        })?;
+        Ok(())
+    }
+
     /// Makes durable what the next generation has beside it.
-    pub(crate) fn save_beside(
+    fn save_beside(
         &mut self,
         next: &Snapshot,
         rows: &[PlacedRows],
@@ -86,9 +178,8 @@ impl ShardFiles {
     ) -> Result<(), StoreError> {
         let (ledger, history) = (&*next.ledger, next.history);
         self.replay.extend(&self.store, rows, base)?;
-        if next.lineage != self.lineage {
-            self.go_back(next)?;
-            return Ok(());
+        if next.lineage != self.lineage || self.is_stale {
+            return self.go_back(next);
         }
         let news = records(ledger, self.ledger_through);
         if news.is_empty() {
@@ -117,11 +208,6 @@ impl ShardFiles {
         self.store.rewrite_log(&mut self.ledger, all)
     }
 
-    /// Whether a snapshot goes on from a rollback of the watch that is not saved yet.
-    pub(crate) fn is_behind(&self, next: &Snapshot) -> bool {
-        next.lineage != self.lineage
-    }
-
     /// Writes the probes down, for the next time the memory is opened.
     pub(crate) fn save_probes(&mut self, records: &[Vec<u8>]) -> Result<(), StoreError> {
         self.store.rewrite_log(&mut self.probes, records)
@@ -129,10 +215,29 @@ impl ShardFiles {
 
     /// Lets the logs go on from an earlier position, after a rollback.
     pub(crate) fn go_back(&mut self, to: &Snapshot) -> Result<(), StoreError> {
+        self.rewrite_ledger(&[(to.history, &to.ledger)])?;
         self.ledger_through = to.state.tokens_seen;
         self.lineage = to.lineage;
-        self.rewrite_ledger(&[(to.history, &to.ledger)])
+        self.is_stale = false;
+        Ok(())
     }
+}
+
+/// Saves, and records which part of it was encoding and which was the device.
+fn measured(
+    store: &mut MemoryStore,
+    context: &Context,
+    save: impl FnOnce(&mut MemoryStore) -> Result<Saved, StoreError>,
+) -> Result<Saved, StoreError> {
+    let before = store.spent();
+    let saved = save(store);
+    let spent = store.spent().since(before);
+    context.timers.encode.record(spent.encode);
+    context.timers.fsync.record(spent.flush);
+    if spent.flush_errors > 0 {
+        context.meters.fsync_errors.add(spent.flush_errors);
+    }
+    saved
 }
 
 /// What the ledger says of positions behind `through`.

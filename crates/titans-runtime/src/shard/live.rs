@@ -1,11 +1,7 @@
-//! How many snapshots are alive.
+//! How many snapshots of a shard are alive.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use titans_store::ShardId;
-
-use crate::metric;
 use crate::snapshot::Snapshot;
 
 /// The published snapshot, the one before it, and one more in a saver's hands.
@@ -15,58 +11,35 @@ const USUAL: usize = 3;
 ///
 /// They are counted when one comes or may have gone, by whoever publishes or saves; a reader
 /// that lets one go counts nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LiveSnapshots {
-    shard: ShardId,
     held: Vec<Weak<Snapshot>>,
     has_warned: bool,
-    /// Those of all shards. Relaxed: it orders nothing.
-    all: Arc<AtomicUsize>,
 }
 
 impl LiveSnapshots {
-    pub(super) fn new(shard: ShardId, all: Arc<AtomicUsize>) -> Self {
-        Self {
-            shard,
-            held: Vec::new(),
-            has_warned: false,
-            all,
-        }
-    }
-
     /// One more is alive.
     pub(super) fn add(&mut self, snapshot: &Arc<Snapshot>) {
         self.held.push(Arc::downgrade(snapshot));
-        self.all.fetch_add(1, Ordering::Relaxed);
-        metrics::gauge!(metric::LIVE_SNAPSHOTS).increment(1.0);
         self.count();
-        let is_unusual = self.held.len() > USUAL;
-        if is_unusual && !self.has_warned {
-            tracing::warn!(
-                shard = %self.shard,
-                snapshots = self.held.len(),
-                "readers or savers hold on to old snapshots"
-            );
-        }
-        self.has_warned = is_unusual;
     }
 
     /// Leaves out those that are gone.
     pub(super) fn count(&mut self) {
-        let before = self.held.len();
         self.held.retain(|snapshot| snapshot.strong_count() > 0);
-        self.take(before - self.held.len());
     }
 
-    fn take(&self, gone: usize) {
-        self.all.fetch_sub(gone, Ordering::Relaxed);
-        metrics::gauge!(metric::LIVE_SNAPSHOTS).decrement(gone as f64);
+    /// How many there are, as of the last count.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
     }
-}
 
-impl Drop for LiveSnapshots {
-    fn drop(&mut self) {
-        self.take(self.held.len());
+    /// How many, the first time that they are more than usual.
+    pub(super) fn is_unusual(&mut self) -> Option<usize> {
+        let is_unusual = self.held.len() > USUAL;
+        let is_news = is_unusual && !std::mem::replace(&mut self.has_warned, is_unusual);
+        self.has_warned = is_unusual;
+        is_news.then_some(self.held.len())
     }
 }
 
@@ -74,33 +47,28 @@ impl Drop for LiveSnapshots {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use titans_core::{ComputeDevice, NeuralMemory, Preset};
+    use titans_store::ShardId;
 
     use super::*;
-    use crate::checkpoint::empty_snapshot;
 
     #[test]
     fn whoever_is_held_is_counted_until_it_is_gone() {
         let device = ComputeDevice::Cpu.open().unwrap();
         let memory = NeuralMemory::new(Preset::Delta.config(), &device).unwrap();
         let shard = ShardId([1; 16]);
-        let all = Arc::new(AtomicUsize::new(0));
-        let mut live = LiveSnapshots::new(shard, Arc::clone(&all));
+        let mut live = LiveSnapshots::default();
         let held: Vec<_> = (0..5)
             .map(|_| {
-                let snapshot = Arc::new(empty_snapshot(&memory, shard));
+                let snapshot = Arc::new(Snapshot::first(shard, memory.initial_state()));
                 live.add(&snapshot);
                 snapshot
             })
             .collect();
-        assert_eq!(all.load(Ordering::Relaxed), 5);
-        assert!(live.has_warned);
+        assert_eq!(live.len(), 5);
+        assert_eq!(live.is_unusual(), Some(5));
+        assert_eq!(live.is_unusual(), None, "told once");
         drop(held);
         live.count();
-        assert_eq!(all.load(Ordering::Relaxed), 0);
-        let last = Arc::new(empty_snapshot(&memory, shard));
-        live.add(&last);
-        assert!(!live.has_warned);
-        drop(live);
-        assert_eq!(all.load(Ordering::Relaxed), 0);
+        assert_eq!((live.len(), live.is_unusual()), (0, None));
     }
 }

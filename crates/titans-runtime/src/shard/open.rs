@@ -1,80 +1,165 @@
-//! A shard from its files.
+//! A shard from its files, and files that are opened again after something went wrong with
+//! them.
 
-use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use titans_store::{MemoryStore, ShardId};
+use titans_store::{Generation, MemoryStore, ShardId, StoreError};
 
-use super::files::ShardFiles;
-use super::{Chunker, Shard};
+use super::chunker::Chunker;
+use super::desk::Files;
+use super::phase::Event;
+use super::{Shard, ShardFiles};
 use crate::alert::AlertKind;
-use crate::checkpoint::{MemoryIdentity, empty_snapshot};
-use crate::engine::Engine;
+use crate::checkpoint::MemoryIdentity;
+use crate::context::Context;
 use crate::error::RuntimeError;
 use crate::snapshot::Snapshot;
 use crate::user::shard_dir;
 use crate::watch::Watch;
 
-impl Shard {
-    /// Opens the files of a shard and recovers the newest generation that verifies.
-    pub(crate) fn open(root: &Path, id: ShardId, engine: &Engine) -> Result<Self, RuntimeError> {
-        let config = &engine.config;
-        let dir = shard_dir(root, id);
-        let (store, recovery) = MemoryStore::open(&dir, id, config.store)?;
-        // A torn tail of a journal is the mark of a crash and holds nothing acknowledged.
-        for torn in &recovery.torn {
-            tracing::info!(shard = %id, "{} ends early: {}", torn.path.display(), torn.reason);
-        }
-        let skipped: Vec<String> = recovery.skipped.iter().map(ToString::to_string).collect();
-        for line in &skipped {
-            engine.meters.damaged_files.add(1);
-            let message = line.clone();
-            config.alerts.raise(id, AlertKind::DamagedFile, message);
-        }
-        let mut snapshot = match recovery.image {
-            None => empty_snapshot(engine.memories.of(id), id),
-            Some(image) => Snapshot {
-                shard: id,
-                version: recovery
-                    .generation
-                    .map_or(0, |generation| generation.number()),
-                last_chunk_id: image.last_chunk_id,
-                history: MemoryIdentity::history(&image),
-                lineage: 0,
-                state: engine.identity.state(engine.memories.of(id), image)?,
-                ledger: Arc::default(),
-                watched: None,
-                changed: None,
-            },
-        };
-        let tokens = snapshot.state.tokens_seen;
-        let widths = engine.widths();
-        let (files, ledger, probes) =
-            ShardFiles::open(store, &config.ledger, widths, tokens, snapshot.history)?;
-        let watch = config.recall_watch.map(|watch| {
-            let seed = id.0.first_chunk().map_or(1, |id| u64::from_le_bytes(*id));
-            let mut watch = Watch::new(watch, widths, seed);
-            watch.restore(&probes, tokens);
-            watch
-        });
-        snapshot.ledger = Arc::new(ledger);
-        let chunker = Chunker::new(config.chunk_tokens, widths, tokens);
-        let live = Arc::clone(&engine.live_snapshots);
-        Ok(Self::new(files, snapshot, chunker, skipped, watch, live))
-    }
+/// The largest counter of a file that is gone on from: enough is left above it that no sum
+/// overflows.
+const LARGEST_COUNTER: u64 = 1 << 62;
 
-    /// Closes the files, so that another process may open them. Readers are not affected.
-    pub(crate) fn close_files(&self) {
-        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut files) = files.take() else {
-            return;
-        };
-        if let Some(watch) = watch.as_ref().filter(|watch| watch.has_looked()) {
-            // Without them the watch begins anew; nothing else depends on them.
-            if let Err(error) = files.save_probes(&watch.records()) {
-                tracing::warn!(shard = %self.id, "cannot keep the probes: {error}");
+/// What a folder holds.
+pub(super) struct Opened {
+    pub(super) files: ShardFiles,
+    /// Of the newest generation that verifies.
+    pub(super) snapshot: Snapshot,
+    pub(super) generation: Option<Generation>,
+    skipped: Vec<String>,
+    probes: Vec<Vec<u8>>,
+}
+
+/// A shard, and what a person should know of how it was opened.
+pub(crate) struct OpenedShard {
+    pub(crate) shard: Shard,
+    /// The damaged files that were passed over.
+    pub(crate) alerts: Vec<(AlertKind, String)>,
+}
+
+/// Opens the files of a shard and recovers the newest generation that verifies.
+pub(super) fn folder(id: ShardId, context: &Context) -> Result<Opened, RuntimeError> {
+    let config = &context.config;
+    let dir = shard_dir(&context.root, id);
+    let (store, recovery) = match &config.storage {
+        None => MemoryStore::open(&dir, id, config.store)?,
+        Some(storage) => MemoryStore::open_on(storage.open(&dir)?, id, config.store)?,
+    };
+    // A torn tail of a journal is the mark of a crash and holds nothing acknowledged.
+    for torn in &recovery.torn {
+        tracing::info!(shard = %id, "{} ends early: {}", torn.path.display(), torn.reason);
+    }
+    let mut snapshot = Snapshot::first(id, context.memories.of(id).initial_state());
+    if let Some(image) = recovery.image {
+        let version = recovery.generation.map_or(0, Generation::number);
+        let history = MemoryIdentity::history(&image);
+        let counters = [
+            ("tokens", image.tokens_seen),
+            ("saves", version),
+            ("chunks", image.last_chunk_id),
+            ("rebuilds", history),
+        ];
+        for (what, found) in counters {
+            if found > LARGEST_COUNTER {
+                return Err(RuntimeError::Counter {
+                    what,
+                    found,
+                    limit: LARGEST_COUNTER,
+                });
             }
         }
+        snapshot.version = version;
+        snapshot.history = history;
+        snapshot.last_chunk_id = image.last_chunk_id;
+        snapshot.state = context.identity.state(context.memories.of(id), image)?;
+    }
+    let tokens = snapshot.state.tokens_seen;
+    let (files, ledger, probes) = ShardFiles::open(
+        store,
+        &config.ledger,
+        context.widths(),
+        tokens,
+        snapshot.history,
+    )?;
+    snapshot.ledger = Arc::new(ledger);
+    Ok(Opened {
+        files,
+        snapshot,
+        generation: recovery.generation,
+        skipped: recovery.skipped.iter().map(ToString::to_string).collect(),
+        probes,
+    })
+}
+
+/// The open files; those that were lost are opened again.
+pub(crate) fn open_files<'a>(
+    shard: &Shard,
+    files: &'a mut Files<Box<ShardFiles>>,
+    context: &Context,
+) -> Result<&'a mut ShardFiles, RuntimeError> {
+    if matches!(files, Files::Lost) {
+        let opened = folder(shard.id, context)?;
+        // What lies beside the generations is written anew for the memory that is in use.
+        *files = Files::Open(Box::new(opened.files.into_stale()));
+    }
+    match files {
+        Files::Open(open) => Ok(open),
+        Files::Lost | Files::Closed => Err(RuntimeError::Closed),
+    }
+}
+
+/// Finds out whether a step came through that ended in an error: opens the files again and
+/// looks at the newest generation. `None` when that is not told by its number but by what is
+/// in it. An error when it did not come through; the memory fails where nobody can tell.
+pub(super) fn generation_after(
+    shard: &Shard,
+    files: &mut Files<Box<ShardFiles>>,
+    context: &Context,
+    error: StoreError,
+    came_through: impl FnOnce(Option<Generation>) -> bool,
+) -> Result<Option<Generation>, RuntimeError> {
+    match folder(shard.id, context) {
+        Ok(opened) => {
+            *files = Files::Open(Box::new(opened.files.into_stale()));
+            match came_through(opened.generation) {
+                true => Ok(opened.generation),
+                false => Err(error.into()),
+            }
+        }
+        Err(second) => {
+            let reason = format!("{error}; and then the files could not be opened: {second}");
+            shard.stop(Event::Broke, reason.into());
+            Err(error.into())
+        }
+    }
+}
+
+impl Shard {
+    /// Opens a shard.
+    pub(crate) fn open(id: ShardId, context: &Context) -> Result<OpenedShard, RuntimeError> {
+        let opened = folder(id, context)?;
+        let config = &context.config;
+        let alerts = (opened.skipped.iter())
+            .map(|line| (AlertKind::DamagedFile, line.clone()))
+            .collect();
+        let tokens = opened.snapshot.state.tokens_seen;
+        let watch = config.recall_watch.map(|watch| {
+            let seed = id.0.first_chunk().map_or(1, |id| u64::from_le_bytes(*id));
+            let mut watch = Watch::new(watch, context.widths(), seed);
+            watch.restore(&opened.probes, tokens);
+            watch
+        });
+        let chunker = Chunker::new(config.chunk_tokens, context.widths(), tokens);
+        let Opened {
+            files,
+            snapshot,
+            skipped,
+            ..
+        } = opened;
+        Ok(OpenedShard {
+            shard: Self::new(files, snapshot, chunker, skipped, watch),
+            alerts,
+        })
     }
 }

@@ -236,6 +236,13 @@ impl Watch {
         (outcome, Some(Watched { score, calibration }))
     }
 
+    /// Bytes that it keeps beside the memory, without the snapshot to go back to.
+    pub(crate) fn bytes(&self) -> usize {
+        let (key_dim, value_dim) = self.widths;
+        let pair = size_of::<Probe>() + (key_dim + value_dim) * size_of::<f32>();
+        self.probes.all().len() * pair
+    }
+
     /// Whether anything was learned under it.
     pub(crate) fn has_looked(&self) -> bool {
         self.has_learned

@@ -255,6 +255,37 @@ impl MemoryStore {
             })
     }
 
+    /// Removes what rewriting logs has replaced and could not remove at once, durably: for a
+    /// memory that must not keep what its logs held before.
+    ///
+    /// # Errors
+    /// What the operating system says. Until this has succeeded, assume that the older records
+    /// are there.
+    pub fn remove_replaced_logs(&self) -> Result<(), StoreError> {
+        let storage = &*self.storage;
+        let names = files::list(storage, "")?;
+        let logs: Vec<_> = names.iter().filter_map(|n| parse_file_name(n)).collect();
+        let is_replaced =
+            |log: &&(&str, u64)| logs.iter().any(|other| other.0 == log.0 && other.1 > log.1);
+        for (name, number) in logs.iter().filter(is_replaced) {
+            self.remove_log_file(name, *number)?;
+        }
+        storage
+            .sync_folder()
+            .map_err(|source| StoreError::NotDurable {
+                path: self.path().to_owned(),
+                source,
+            })
+    }
+
+    /// Whether there is a file of the log with this name.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn has_log(&self, name: &str) -> Result<bool, StoreError> {
+        self.log_numbers(name).map(|numbers| !numbers.is_empty())
+    }
+
     fn remove_log_file(&self, name: &str, number: u64) -> Result<(), StoreError> {
         let storage = &*self.storage;
         let file = file_name(name, number);

@@ -1,0 +1,108 @@
+//! Taking one item back, and forgetting a whole user.
+
+use std::sync::Arc;
+
+use titans_store::ForgetReceipt;
+
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::ledger::ItemId;
+use crate::rows::Rows;
+use crate::shard::{About, Command, Erasure, Lease, Patience, Rebuilt, Watermark};
+use crate::ticket::Ticket;
+use crate::user::shard_dir;
+
+/// What was done about an item that is to be forgotten.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ForgottenItem {
+    /// The item.
+    pub item: ItemId,
+    /// Tokens of it.
+    pub tokens: u64,
+    /// What its keys still recall once `ticket` is done, as a fraction of what they recalled
+    /// before. Other items that shared features with it may carry a trace beside that.
+    pub remains: f32,
+    /// When that is visible and durable.
+    pub ticket: Ticket,
+    /// Whether [`rebuild`](crate::UserMemory::rebuild) can take it out exactly.
+    pub exact_by_rebuild: bool,
+}
+
+impl Engine {
+    /// Hands over tokens that take away what the keys of an item recall.
+    pub(crate) fn forget_item(
+        self: &Arc<Self>,
+        lease: &Lease,
+        item: ItemId,
+    ) -> Result<Option<ForgottenItem>, RuntimeError> {
+        let shard = lease.value();
+        let turn = shard.take_turn();
+        let pieces = shard.pieces(item);
+        let Some(last) = pieces.last() else {
+            return Ok(None);
+        };
+        // What they recall is known once they are learned.
+        let position = shard.position(last.tokens.end);
+        let patience = Patience::OneAttempt;
+        self.reach(shard, position, Watermark::Visible, patience, None)?;
+        let keys: Vec<f32> = pieces.iter().flat_map(|piece| piece.keys_f32()).collect();
+        let (key_dim, value_dim) = self.context.widths();
+        let tokens = (keys.len() / key_dim) as u64;
+        // Not on this thread: in a pool of the caller's, computing may begin another of the
+        // caller's tasks, and that one may wait for the turn.
+        let plan = |reply| Command::PlanErasure(keys, reply);
+        let Erasure { rows, remains } = self.order(shard, plan)?;
+        let wake = || self.wake_learner(shard);
+        let erasing = rows.keys.len() / key_dim;
+        let rows = (
+            Rows::f32(&rows.keys, erasing, key_dim),
+            Rows::f32(&rows.values, erasing, value_dim),
+        );
+        let bounds = &self.context.bounds;
+        let end = shard.push_in_turn(&turn, rows, About::Erases(item), bounds, wake)?;
+        drop(turn);
+        Ok(Some(ForgottenItem {
+            item,
+            tokens,
+            remains,
+            ticket: Ticket::new(self, lease, end),
+            exact_by_rebuild: self.context.keeps_tokens(),
+        }))
+    }
+
+    /// Learns a memory again without the items that were forgotten.
+    pub(crate) fn rebuild(&self, lease: &Lease) -> Result<Rebuilt, RuntimeError> {
+        if !self.context.keeps_tokens() {
+            return Err(RuntimeError::NoReplay {
+                reason: "LedgerConfig::replay_bytes is 0, so no tokens are kept",
+            });
+        }
+        let shard = lease.value();
+        // Nobody hands anything over from here on, so once all is durable, all is known.
+        let _turn = shard.take_turn();
+        let end = shard.accepted();
+        self.reach(shard, end, Watermark::Durable, Patience::OneAttempt, None)?;
+        self.order(shard, Command::Rebuild)
+    }
+
+    /// Removes everything that is known of a user; `None` when nothing is.
+    pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
+        self.check_open()?;
+        let id = self.key.shard(user)?;
+        // A backup that is being taken must not appear after everything was removed.
+        let _no_backup = self.backups.pause();
+        self.shards.take_out(id, &self.context, |resident| {
+            if let Some(shard) = resident {
+                self.order(shard, Command::Empty)?;
+            }
+            let dir = shard_dir(&self.context.root, id);
+            if !dir.exists() {
+                return Ok(None);
+            }
+            let receipt = titans_store::forget(&dir, id, None)?;
+            self.remove_backups(id)?;
+            Ok(Some(receipt))
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! The locks of the runtime and the one order in which a thread may take them.
+//!
+//! A thread that holds a lock takes only locks of a higher [`Rank`]. So no two threads can
+//! each hold what the other waits for. A debug build checks every lock that is taken; the
+//! list of ranks below is the order, written down once.
+//!
+//! A poisoned lock is taken all the same: what these locks protect is whole after every
+//! statement, and a panic of one user's step must not stop the others.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+use std::sync::{self, PoisonError};
+use std::time::Duration;
+
+/// Which lock it is. The order of the variants is the order in which locks may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// When each memory was backed up last; held while one is backed up or forgotten.
+    Backups,
+    /// One thread at a time makes room for a memory that is to be loaded.
+    Admission,
+    /// The place of one memory, while it is opened, saved for the last time, or forgotten.
+    Slot,
+    /// One `observe` at a time for one user.
+    Producer,
+    /// What is known of a memory's recall.
+    Watch,
+    /// The map of the memories that are loaded.
+    Table,
+    /// The folder of the runtime.
+    Root,
+    /// What one shard knows of itself.
+    Shard,
+    /// Lines of work: shards for learners and savers, alerts, the end of the backups.
+    Line,
+    /// Durations that were measured. Nothing is locked under it.
+    Timer,
+}
+
+thread_local! {
+    /// What this thread holds, in the order in which it was taken.
+    static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Says that a lock is held that is not a [`Mutex`] of this module.
+#[derive(Debug)]
+pub(crate) struct Held(Rank);
+
+impl Held {
+    /// # Panics
+    /// In a debug build, if this thread holds a lock that comes after this one, or this one.
+    pub(crate) fn enter(rank: Rank) -> Self {
+        if cfg!(debug_assertions) {
+            HELD.with_borrow_mut(|held| {
+                let last = held.iter().max();
+                assert!(
+                    last.is_none_or(|last| *last < rank),
+                    "takes the lock {rank:?} while it holds {held:?}"
+                );
+                held.push(rank);
+            });
+        }
+        Self(rank)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            HELD.with_borrow_mut(|held| {
+                if let Some(at) = held.iter().rposition(|rank| *rank == self.0) {
+                    held.remove(at);
+                }
+            });
+        }
+    }
+}
+
+/// Checks, in a debug build, that this thread holds no lock of the runtime: what is called
+/// next is the caller's code, which may call the runtime.
+pub(crate) fn assert_none_held() {
+    if cfg!(debug_assertions) {
+        HELD.with_borrow(|held| assert!(held.is_empty(), "calls out while it holds {held:?}"));
+    }
+}
+
+/// A mutex with a place in the order.
+#[derive(Debug)]
+pub(crate) struct Mutex<T> {
+    rank: Rank,
+    value: sync::Mutex<T>,
+}
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(rank: Rank, value: T) -> Self {
+        Self {
+            rank,
+            value: sync::Mutex::new(value),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        let held = Held::enter(self.rank);
+        Guard {
+            value: self.value.lock().unwrap_or_else(PoisonError::into_inner),
+            held,
+        }
+    }
+}
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Guard<'a, T> {
+    value: sync::MutexGuard<'a, T>,
+    held: Held,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+/// Something to wait for under a [`Mutex`].
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(sync::Condvar);
+
+impl Condvar {
+    /// Waits until it is notified, or for no reason at all.
+    pub(crate) fn wait<'a, T>(&self, guard: Guard<'a, T>) -> Guard<'a, T> {
+        let Guard { value, held } = guard;
+        let value = self.0.wait(value).unwrap_or_else(PoisonError::into_inner);
+        Guard { value, held }
+    }
+
+    /// [`wait`](Self::wait), at most for `timeout`.
+    pub(crate) fn wait_timeout<'a, T>(
+        &self,
+        guard: Guard<'a, T>,
+        timeout: Duration,
+    ) -> Guard<'a, T> {
+        let Guard { value, held } = guard;
+        let waited = self.0.wait_timeout(value, timeout);
+        let (value, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        Guard { value, held }
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_taken_in_their_order_and_given_back_in_any() {
+        let (table, shard) = (Mutex::new(Rank::Table, 1), Mutex::new(Rank::Shard, 2));
+        let first = table.lock();
+        let second = shard.lock();
+        drop(first);
+        assert_eq!(*second, 2);
+        drop(second);
+        assert_none_held();
+        drop(shard.lock());
+        drop(table.lock());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "takes the lock Table while it holds [Shard]")]
+    fn the_other_order_is_a_bug_that_a_debug_build_finds() {
+        let (table, shard) = (Mutex::new(Rank::Table, 1), Mutex::new(Rank::Shard, 2));
+        let _first = shard.lock();
+        let _second = table.lock();
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "calls out while it holds [Producer]")]
+    fn nothing_is_called_under_a_lock() {
+        let producer = Mutex::new(Rank::Producer, ());
+        let _turn = producer.lock();
+        assert_none_held();
+    }
+}

@@ -1,0 +1,284 @@
+//! What is done to a memory while nothing else changes its files: pin, roll back, resume,
+//! rebuild, empty, close.
+//!
+//! Each is a command in the line of the thread that owns the shard's files. What a command
+//! needs is read and checked first. Then one step changes what is durable. After that step the
+//! memory follows, whatever fails: what is left undone is finished when the files are opened
+//! again, and where nobody can tell whether the step came through, the memory fails.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use titans_store::Generation;
+
+use super::desk::{Files, Orders};
+use super::erasure::{Erasure, plan_erasure};
+use super::phase::Event;
+use super::rebuild::{Rebuilt, rebuild};
+use super::state::Arrival;
+use super::{Shard, ShardFiles, open};
+use crate::checkpoint::MemoryIdentity;
+use crate::context::Context;
+use crate::error::RuntimeError;
+use crate::health::Health;
+use crate::ledger::{ItemId, Ledger};
+use crate::snapshot::Change;
+
+/// What a rollback did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RolledBack {
+    /// Number of the new generation, which holds what the pinned one holds.
+    pub generation: u64,
+    /// Tokens of the stream that the memory has now learned; the next one handed over
+    /// continues there.
+    pub tokens: u64,
+    /// Tokens that were learned or waiting and are not any more.
+    pub tokens_dropped: u64,
+}
+
+/// What resuming did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// Tokens that the memory has learned; the next one handed over continues there.
+    pub tokens: u64,
+    /// Tokens that had been handed over behind them and are lost: their tickets report
+    /// [`RuntimeError::RolledBack`].
+    pub tokens_lost: u64,
+}
+
+/// Where the outcome of a command goes.
+pub(crate) type Reply<T> = SyncSender<Result<T, RuntimeError>>;
+
+/// The outcome of a command, to be delivered once the files are put back.
+pub(crate) type Delivery = Box<dyn FnOnce() + Send>;
+
+/// Something to be done by the thread that owns the files.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Make the newest durable generation the one to roll back to.
+    Pin(Reply<u64>),
+    /// Go back to the pinned generation; also tells which items had been forgotten since.
+    RollBack(Reply<(RolledBack, Vec<ItemId>)>),
+    /// Go on from the newest durable generation.
+    Resume(Reply<Resumed>),
+    /// Learn again without the items that were forgotten.
+    Rebuild(Reply<Rebuilt>),
+    /// Find out which tokens take away what some keys recall.
+    PlanErasure(Vec<f32>, Reply<Erasure>),
+    /// Close the files, and take what was learned out of every reader's reach.
+    Empty(Reply<()>),
+    /// Close the files for good.
+    Close(Reply<()>),
+}
+
+impl Orders for Command {
+    fn needs_quiet(&self) -> bool {
+        match self {
+            Self::Pin(_) | Self::PlanErasure(..) => false,
+            Self::RollBack(_)
+            | Self::Resume(_)
+            | Self::Rebuild(_)
+            | Self::Empty(_)
+            | Self::Close(_) => true,
+        }
+    }
+}
+
+impl Command {
+    /// Carries it out.
+    pub(crate) fn carry_out(
+        self,
+        shard: &Shard,
+        files: &mut Files<Box<ShardFiles>>,
+        context: &Context,
+    ) -> Delivery {
+        match self {
+            Self::Pin(reply) => deliver(reply, pin(shard, files, context)),
+            Self::RollBack(reply) => deliver(reply, roll_back(shard, files, context)),
+            Self::Resume(reply) => deliver(reply, resume(shard, files, context)),
+            Self::Rebuild(reply) => deliver(reply, rebuild(shard, files, context)),
+            Self::PlanErasure(keys, reply) => {
+                let snapshot = shard.published.load();
+                let planned = context.compute(|| plan_erasure(context, &snapshot, &keys));
+                deliver(reply, planned)
+            }
+            Self::Empty(reply) => {
+                *files = Files::Closed;
+                shard.empty(context);
+                deliver(reply, Ok(()))
+            }
+            Self::Close(reply) => {
+                shard.close_files(files);
+                deliver(reply, Ok(()))
+            }
+        }
+    }
+}
+
+fn deliver<T: Send + 'static>(reply: Reply<T>, outcome: Result<T, RuntimeError>) -> Delivery {
+    Box::new(move || {
+        // Nobody waits any more where the caller has gone.
+        let _ = reply.send(outcome);
+    })
+}
+
+fn pin(
+    shard: &Shard,
+    files: &mut Files<Box<ShardFiles>>,
+    context: &Context,
+) -> Result<u64, RuntimeError> {
+    let store = &mut open::open_files(shard, files, context)?.store;
+    let newest = store.generations()?.into_iter().max();
+    let generation = newest.unwrap_or(Generation::new(0));
+    store.pin_last_known_good(generation)?;
+    Ok(generation.number())
+}
+
+fn roll_back(
+    shard: &Shard,
+    files: &mut Files<Box<ShardFiles>>,
+    context: &Context,
+) -> Result<(RolledBack, Vec<ItemId>), RuntimeError> {
+    let current = shard.published.load();
+    let open = open::open_files(shard, files, context)?;
+    let pinned = open.store.last_known_good()?;
+    let Some(pinned) = pinned else {
+        let path = open.store.path().to_owned();
+        return Err(titans_store::StoreError::NothingPinned { path }.into());
+    };
+    let image = open.store.load(pinned)?;
+    // Its positions would be those of another stream.
+    if MemoryIdentity::history(&image) != current.history {
+        return Err(RuntimeError::RebuiltSince);
+    }
+    let newest = open.store.generations()?.into_iter().max();
+    let mut ledger = Ledger::clone(&current.ledger);
+    let erased_later = ledger.truncate(image.tokens_seen);
+    let successor = current.successor(Change::Reloaded {
+        last_chunk_id: image.last_chunk_id,
+        history: current.history,
+        state: context
+            .identity
+            .state(context.memories.of(shard.id), image)?,
+        ledger: Arc::new(ledger),
+    });
+    // From here on the disk may hold the memory that is gone back to.
+    let generation = match open.store.roll_back_to(pinned) {
+        Ok(saved) => saved.generation,
+        Err(error) => {
+            *files = Files::Lost;
+            let came_through = |generation: Option<Generation>| generation > newest;
+            match open::generation_after(shard, files, context, error, came_through)? {
+                Some(generation) => generation,
+                None => newest.unwrap_or(pinned),
+            }
+        }
+    };
+    if let Files::Open(open) = files
+        && open.go_back(&successor).is_err()
+    {
+        // The log of the ledger is written anew when the files are opened again.
+        *files = Files::Lost;
+    }
+    let tokens = successor.state.tokens_seen;
+    shard.tell_watch(|watch| watch.forget_behind(tokens));
+    let adopted = shard.adopt(successor, Arrival::Durable, context);
+    let rolled_back = RolledBack {
+        generation: generation.number(),
+        tokens,
+        tokens_dropped: adopted.tokens_dropped,
+    };
+    Ok((rolled_back, erased_later))
+}
+
+fn resume(
+    shard: &Shard,
+    files: &mut Files<Box<ShardFiles>>,
+    context: &Context,
+) -> Result<Resumed, RuntimeError> {
+    match shard.health() {
+        Health::Forgotten => return Err(RuntimeError::Forgotten),
+        Health::Closed => return Err(RuntimeError::Closed),
+        Health::Failed { .. } => {}
+        // What it went back to is whole; it goes on with that.
+        Health::Frozen { .. } => {
+            shard.thaw();
+            return Ok(Resumed {
+                tokens: shard.progress().accepted,
+                tokens_lost: 0,
+            });
+        }
+        _ => {
+            return Ok(Resumed {
+                tokens: shard.progress().accepted,
+                tokens_lost: 0,
+            });
+        }
+    }
+    *files = Files::Lost;
+    let opened = open::folder(shard.id, context)?;
+    let current = shard.published.load();
+    let snapshot = opened.snapshot;
+    let successor = current.successor(Change::Reloaded {
+        last_chunk_id: snapshot.last_chunk_id,
+        history: snapshot.history,
+        ledger: Arc::clone(&snapshot.ledger),
+        state: snapshot.state,
+    });
+    *files = Files::Open(Box::new(opened.files.telling_of(&successor)));
+    let tokens = successor.state.tokens_seen;
+    match successor.history == current.history {
+        true => shard.tell_watch(|watch| watch.forget_behind(tokens)),
+        false => shard.tell_watch(crate::watch::Watch::start_over),
+    }
+    let adopted = shard.adopt(successor, Arrival::Durable, context);
+    Ok(Resumed {
+        tokens,
+        tokens_lost: adopted.tokens_dropped,
+    })
+}
+
+impl Shard {
+    /// Closes the files for good; nobody else can open them before. Readers are not affected.
+    pub(crate) fn close_files(&self, files: &mut Files<Box<ShardFiles>>) {
+        if let Files::Open(open) = files {
+            let watch = self.watch.lock();
+            if let Some(watch) = watch.as_ref().filter(|watch| watch.has_looked()) {
+                let records = watch.records();
+                // Without them the watch begins anew; nothing else depends on them.
+                if let Err(error) = open.save_probes(&records) {
+                    tracing::warn!(shard = %self.id, "cannot keep the probes: {error}");
+                }
+            }
+        }
+        *files = Files::Closed;
+    }
+
+    /// Closes the files when no thread is left that could have them.
+    pub(crate) fn close_unattended(&self) {
+        let files = self.state.lock().desk.begin_saving();
+        if let Some(mut files) = files {
+            self.close_files(&mut files);
+            self.put_back(files);
+        }
+    }
+
+    /// Takes what was learned out of every reader's reach.
+    fn empty(&self, context: &Context) {
+        let state = context.memories.of(self.id).initial_state();
+        let successor = self.published.load().successor(Change::Emptied { state });
+        self.tell_watch(crate::watch::Watch::start_over);
+        self.adopt(successor, Arrival::Emptied, context);
+    }
+
+    /// Lets a frozen memory go on as it is.
+    fn thaw(&self) {
+        let mut state = self.state.lock();
+        state.phase = state.phase.after(Event::Recovered);
+        state.reason = None;
+        drop(state);
+        self.changed.notify_all();
+    }
+}

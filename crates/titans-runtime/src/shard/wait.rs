@@ -1,0 +1,191 @@
+//! Waiting for a place in the stream, and being told why it is not reached.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::phase::{Event, Phase};
+use super::stream::{Fate, Position};
+use super::{Shard, Watermark};
+use crate::error::RuntimeError;
+use crate::health::Health;
+
+/// How long a wait goes on when saving fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until one attempt has failed.
+    OneAttempt,
+    /// Until the deadline.
+    UntilDeadline,
+}
+
+/// What a thread does with a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Learning,
+    Saving,
+    Command,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Learning => "learning",
+            Self::Saving => "saving",
+            Self::Command => "a change of the files",
+        })
+    }
+}
+
+impl Shard {
+    /// The end of what was handed over.
+    pub(crate) fn accepted(&self) -> Position {
+        self.state.lock().stream.end()
+    }
+
+    /// The position behind a place in the memory.
+    pub(crate) fn position(&self, place: u64) -> Position {
+        self.state.lock().stream.position_of(place)
+    }
+
+    /// Whether everything before `position` is visible, or durable.
+    pub(crate) fn has_reached(&self, position: Position, watermark: Watermark) -> bool {
+        let state = self.state.lock();
+        match state.stream.fate(position) {
+            Fate::Expected(tokens) => state.mark(watermark).tokens >= tokens,
+            Fate::RolledBack | Fate::Dropped => false,
+        }
+    }
+
+    /// Lets everything before `position` be learned without waiting for a whole chunk and, if it
+    /// is to be durable, be saved without waiting for the policy's pause or for the pause after
+    /// a failure. `true` when something waits to be saved.
+    pub(crate) fn hurry(&self, position: Position, until: Watermark) -> bool {
+        let mut state = self.state.lock();
+        let Fate::Expected(tokens) = state.stream.fate(position) else {
+            return false;
+        };
+        state.stream.chunker.flush_to(tokens);
+        if let Watermark::Visible = until {
+            return false;
+        }
+        state.save_to = state.save_to.max(tokens);
+        if let Some(retry) = &mut state.retry {
+            retry.not_before = Instant::now();
+        }
+        !state.unsaved.is_empty()
+    }
+
+    /// Waits until `position` is learned, or also saved.
+    pub(crate) fn wait(
+        &self,
+        position: Position,
+        until: Watermark,
+        patience: Patience,
+        deadline: Option<Instant>,
+    ) -> Result<(), RuntimeError> {
+        let started = Instant::now();
+        let mut state = self.state.lock();
+        let failed_before = state.failed_saves;
+        loop {
+            match state.stream.fate(position) {
+                Fate::RolledBack => return Err(RuntimeError::RolledBack),
+                Fate::Dropped => return Err(RuntimeError::Dropped),
+                Fate::Expected(tokens) if state.mark(until).tokens >= tokens => return Ok(()),
+                Fate::Expected(_) => {}
+            }
+            if !state.phase.learns() {
+                return Err(state.phase.refusal(state.reason.as_ref()));
+            }
+            if patience == Patience::OneAttempt
+                && state.failed_saves > failed_before
+                && let Some(retry) = &state.retry
+            {
+                return Err(RuntimeError::Unavailable {
+                    reason: Arc::clone(&retry.reason),
+                });
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(RuntimeError::Timeout {
+                    waited_ms: started.elapsed().as_millis(),
+                });
+            }
+            state = match left {
+                None => self.changed.wait(state),
+                Some(left) => self.changed.wait_timeout(state, left),
+            };
+        }
+    }
+
+    /// Takes nothing more; what was taken is still learned and saved.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.phase = state.phase.after(Event::Close);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Lets nobody wait any more for what no thread is left to do.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock();
+        let commands = state.desk.dismiss();
+        state.phase = state.phase.after(Event::End);
+        drop(state);
+        // Whoever waits for one of them learns that it will not come.
+        drop(commands);
+        self.changed.notify_all();
+    }
+
+    /// Ends learning and saving until somebody resumes them; readers keep the last snapshot.
+    /// `Broke` and `Froze` are what ends them.
+    pub(crate) fn stop(&self, event: Event, reason: Arc<str>) {
+        let mut state = self.state.lock();
+        state.phase = state.phase.after(event);
+        if state.phase.is_failure() {
+            state.reason = Some(reason);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Whether everything that was taken is durable and no thread is at work here.
+    pub(crate) fn is_clean(&self) -> bool {
+        let state = self.state.lock();
+        let is_saved = state.durable.tokens >= state.stream.chunker.accepted();
+        is_saved && state.unsaved.is_empty() && !state.phase.is_failure() && !state.desk.is_busy()
+    }
+
+    /// Whether something failed that trying again does not mend.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.lock().phase.is_failure()
+    }
+
+    /// How the memory is.
+    pub(crate) fn health(&self) -> Health {
+        let state = self.state.lock();
+        let reason = || {
+            let reason = state.reason.as_ref();
+            reason.map_or_else(|| "unknown".into(), Arc::clone)
+        };
+        match (state.phase, &state.retry) {
+            (Phase::Failed, _) => Health::Failed { reason: reason() },
+            (Phase::Frozen, _) => Health::Frozen { reason: reason() },
+            (Phase::Forgotten, _) => Health::Forgotten,
+            (Phase::Closing | Phase::Closed, _) => Health::Closed,
+            (Phase::Open | Phase::Retrying, None) => Health::Healthy,
+            (Phase::Open | Phase::Retrying, Some(retry)) => Health::Retrying {
+                reason: Arc::clone(&retry.reason),
+                attempts: retry.attempts,
+            },
+        }
+    }
+
+    /// What failed, if something did and has not come back.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        let state = self.state.lock();
+        match state.phase.is_failure() {
+            true => state.reason.clone(),
+            false => state.retry.as_ref().map(|retry| Arc::clone(&retry.reason)),
+        }
+    }
+}

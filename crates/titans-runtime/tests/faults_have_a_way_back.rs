@@ -1,0 +1,657 @@
+//! Whatever goes wrong around a memory, the process goes on: bad input is told, a full disk is
+//! waited for, a bug stops one user until it is resumed.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "common/disk.rs"]
+mod disk;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
+use disk::{EIO, EMFILE, ENOSPC, Fault, Injector};
+use rayon::prelude::*;
+use titans_core::Preset;
+use titans_runtime::{
+    Alert, AlertKind, AlertSink, Alerts, Durability, Health, OnDrop, RecallWatch, Rows, Runtime,
+    RuntimeConfig, RuntimeError, UserMemory,
+};
+
+/// Longer than anything here takes; a test that hangs ends with a message instead.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs a test on a thread of its own and fails if it does not end.
+fn ends(what: &str, test: impl FnOnce() + Send + 'static) {
+    let (done, wait) = channel();
+    let thread = thread::spawn(move || {
+        test();
+        done.send(()).unwrap();
+    });
+    match wait.recv_timeout(PATIENCE) {
+        Ok(()) => thread.join().unwrap(),
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("{what} does not end"),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("it has said that it is done"),
+        },
+    }
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < patience, "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+struct Send0(Mutex<Sender<Alert>>);
+
+impl AlertSink for Send0 {
+    fn alert(&self, alert: &Alert) {
+        // The test may have ended.
+        let _ = self.0.lock().unwrap().send(alert.clone());
+    }
+}
+
+/// A runtime on a disk that can be told to fail, and its alerts.
+fn on_a_disk_that_can_fail(
+    root: &Path,
+    change: impl FnOnce(&mut RuntimeConfig),
+) -> (Runtime, Injector, std::sync::mpsc::Receiver<Alert>) {
+    let injector = Injector::default();
+    let (alerts, raised) = channel();
+    let mut config = config();
+    config.storage = Some(injector.hook());
+    config.alerts = Alerts::to(Arc::new(Send0(Mutex::new(alerts))));
+    change(&mut config);
+    (Runtime::open(root, config).unwrap(), injector, raised)
+}
+
+#[test]
+fn a_program_may_fill_its_own_pool_with_calls_of_ours() {
+    ends("observing in the pool of the process", || {
+        let root = tempfile::tempdir().unwrap();
+        for preset in [Preset::Sparse, Preset::Titans] {
+            let mut config = config();
+            if preset == Preset::Titans {
+                config.memory = preset.config();
+            }
+            config.queue_tokens = 2 * CHUNK;
+            let widths = (config.memory.key_dim, config.memory.value_dim);
+            let dir = root.path().join(preset.name());
+            let runtime = Runtime::open(dir, config).unwrap();
+            let memory = runtime.user("alice").unwrap();
+            let stream = Stream::with_widths(4 * CHUNK, 1, widths);
+            (0..64).into_par_iter().for_each(|turn| {
+                let ticket = stream.observe(&memory, 0..4 * CHUNK).unwrap();
+                if turn % 2 == 0 {
+                    ticket.wait().unwrap();
+                }
+            });
+            memory.flush().unwrap();
+            assert_eq!(memory.progress().durable, 64 * 4 * CHUNK as u64);
+        }
+    });
+}
+
+#[test]
+fn forgetting_in_the_pool_of_the_process_ends() {
+    ends("forgetting in the pool of the process", || {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = open(root.path());
+        let memory = runtime.user("alice").unwrap();
+        (0..32_u64).into_par_iter().for_each(|item| {
+            let stream = Stream::new(3, item);
+            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
+            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+            let _ = memory.observe_item(item, keys, values).unwrap();
+            let forgotten = memory.forget(item).unwrap().unwrap();
+            assert_eq!(forgotten.tokens, 3);
+        });
+        memory.flush().unwrap();
+    });
+}
+
+#[test]
+fn an_interval_without_end_saves_when_it_is_asked_to() {
+    ends("a flush under an interval without end", || {
+        for pause in [Duration::MAX, Duration::from_secs(u64::MAX / 4)] {
+            let root = tempfile::tempdir().unwrap();
+            let mut config = config();
+            config.durability = Durability::Interval(pause);
+            let runtime = Runtime::open(root.path(), config).unwrap();
+            let memory = runtime.user("alice").unwrap();
+            let stream = Stream::new(4 * CHUNK, 2);
+            let ticket = stream.observe(&memory, 0..4 * CHUNK).unwrap();
+            ticket.wait_visible().unwrap();
+            assert_eq!(runtime.stats().saves, 0, "nobody has asked");
+            memory.flush().unwrap();
+            assert_eq!(memory.progress().durable, 4 * CHUNK as u64);
+        }
+    });
+}
+
+#[test]
+fn durations_without_end_do_not_overflow() {
+    ends("waiting with durations without end", || {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = config();
+        let mut backups = titans_runtime::BackupConfig::new(root.path().join("backups"));
+        backups.every = Duration::MAX;
+        backups.pause = Duration::MAX;
+        backups.driver = titans_runtime::BackupDriver::Thread {
+            look_every: Duration::MAX,
+        };
+        config.backups = Some(backups);
+        let runtime = Runtime::open(root.path().join("memories"), config).unwrap();
+        let memory = runtime.user("alice").unwrap();
+        let stream = Stream::new(CHUNK, 2);
+        let ticket = stream.observe(&memory, 0..CHUNK).unwrap();
+        ticket.wait_timeout(Duration::MAX).unwrap();
+        for now in [
+            std::time::UNIX_EPOCH,
+            std::time::UNIX_EPOCH - Duration::from_secs(1 << 40),
+            std::time::UNIX_EPOCH + Duration::from_secs(1 << 40),
+        ] {
+            runtime.tick(now).unwrap();
+        }
+        assert!(runtime.close(Duration::MAX).is_durable());
+    });
+}
+
+#[test]
+fn a_row_that_is_too_long_is_refused_under_every_preset_and_the_next_one_works() {
+    for preset in Preset::ALL {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = Runtime::open(root.path(), RuntimeConfig::preset(*preset)).unwrap();
+        let memory = runtime.user("alice").unwrap();
+        let (key_dim, value_dim) = (
+            runtime.config().memory.key_dim,
+            runtime.config().memory.value_dim,
+        );
+        let stream = Stream::with_widths(3, 3, (key_dim, value_dim));
+        let poison: Vec<f32> = stream.values.iter().map(|value| value * 1e20).collect();
+        let refused = memory.observe(
+            Rows::f32(&stream.keys, 3, key_dim),
+            Rows::f32(&poison, 3, value_dim),
+        );
+        let error = refused.unwrap_err();
+        assert!(matches!(error, RuntimeError::TooLong { .. }), "{error}");
+        assert!(error.to_string().contains("row 0 of the values"), "{error}");
+        stream.observe(&memory, 0..3).unwrap().wait().unwrap();
+        assert!(memory.health().is_healthy());
+    }
+}
+
+#[test]
+fn an_item_that_no_ledger_can_hold_is_refused_and_takes_nobodys_name() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.ledger.max_bytes = 16 << 10;
+    let runtime = Runtime::open(root.path(), config).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(1000, 4);
+    let item = |item: u64, tokens: usize| {
+        let keys = Rows::f32(&stream.keys, tokens, KEY_DIM);
+        let values = Rows::f32(&stream.values, tokens, VALUE_DIM);
+        memory.observe_item(item, keys, values)
+    };
+    for small in 0..10 {
+        let _ = item(small, 1).unwrap();
+    }
+    let error = item(10, 1000).unwrap_err();
+    assert!(matches!(
+        error,
+        RuntimeError::ItemTooLarge {
+            rows: 1000,
+            limit: 16384,
+            ..
+        }
+    ));
+    assert!(error.to_string().contains("max_bytes is 16384"), "{error}");
+    memory.flush().unwrap();
+    assert_eq!(memory.snapshot().unwrap().items().count(), 10);
+    assert_eq!(memory.progress().accepted, 10, "nothing of it was taken");
+    // The largest that fits is kept.
+    let fits = (16384 - 512) / (KEY_DIM * 2);
+    item(11, fits).unwrap().wait().unwrap();
+    assert!(memory.forget(11_u64).unwrap().is_some());
+}
+
+/// Saves fail for a while, at any step, with any error that may pass: what was handed over is
+/// kept, what is visible stays visible, and all of it becomes durable.
+#[test]
+fn what_a_disk_refuses_is_kept_and_saved_once_it_takes_it() {
+    ends("saving on a disk that refuses", || {
+        for (round, number) in [ENOSPC, EMFILE, EIO, ENOSPC].into_iter().enumerate() {
+            let root = tempfile::tempdir().unwrap();
+            let (runtime, injector, alerts) = on_a_disk_that_can_fail(root.path(), |config| {
+                if round == 3 {
+                    config.store.mode = titans_store::SaveMode::Journal;
+                    config.ledger.replay_bytes = 1 << 20;
+                }
+            });
+            let memory = runtime.user("alice").unwrap();
+            let stream = Stream::new(8 * CHUNK, 5);
+            stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+            injector.fail_steps(round, usize::MAX, Fault::Error(number));
+            let ticket = stream.observe(&memory, CHUNK..4 * CHUNK).unwrap();
+            let error = ticket.wait().unwrap_err();
+            assert!(
+                matches!(error, RuntimeError::Unavailable { .. }),
+                "{error:?}"
+            );
+            assert!(!memory.health().is_healthy());
+            assert_eq!(runtime.stats().unhealthy_users, 1);
+            let visible = memory.progress().visible;
+            assert!(visible >= 2 * CHUNK as u64, "{visible}");
+            let seen = stream.recall(&memory);
+            assert!(matches!(
+                memory.resume(),
+                Err(RuntimeError::Unavailable { .. })
+            ));
+            // Others learn and wait on the same disk, and are told the same.
+            let bob = runtime.user("bob");
+            assert!(bob.is_err(), "no file can be opened");
+
+            injector.heal();
+            eventually("it comes back by itself", || memory.health().is_healthy());
+            ticket.wait().unwrap();
+            assert_eq!(memory.progress().durable, 4 * CHUNK as u64);
+            stream
+                .observe(&memory, 4 * CHUNK..8 * CHUNK)
+                .unwrap()
+                .wait()
+                .unwrap();
+            assert!(stream.recall(&memory) != seen);
+            let recalled = stream.recall(&memory);
+            drop((memory, ticket));
+            assert!(runtime.close(PATIENCE).is_durable());
+            let mut kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+            kinds.retain(|kind| *kind != AlertKind::RecallDropped);
+            assert_eq!(kinds, [AlertKind::Unavailable, AlertKind::Recovered]);
+            let again = open_with_replay(root.path());
+            assert_eq!(
+                stream.recall(&again.user("alice").unwrap()),
+                recalled,
+                "round {round}"
+            );
+        }
+    });
+}
+
+fn open_with_replay(root: &Path) -> Runtime {
+    Runtime::open(root, config()).unwrap()
+}
+
+/// One step fails, whichever it is; learning goes on under every policy and loses nothing.
+#[test]
+fn one_failed_step_of_a_save_costs_nothing_but_time() {
+    ends("saving with one failed step", || {
+        for mode in [
+            titans_store::SaveMode::Snapshot,
+            titans_store::SaveMode::Journal,
+        ] {
+            for durability in [Durability::EveryChunk, Durability::Async { max_lag: 3 }] {
+                for step in 0..24 {
+                    let root = tempfile::tempdir().unwrap();
+                    let (runtime, injector, _alerts) =
+                        on_a_disk_that_can_fail(root.path(), |config| {
+                            config.store.mode = mode;
+                            config.durability = durability;
+                            config.ledger.replay_bytes = 1 << 16;
+                        });
+                    let memory = runtime.user("alice").unwrap();
+                    let stream = Stream::new(6 * CHUNK, 6);
+                    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+                    injector.fail_steps(step, 1, Fault::Error(ENOSPC));
+                    let keys = Rows::f32(&stream.keys, 6 * CHUNK, KEY_DIM);
+                    let values = Rows::f32(&stream.values, 6 * CHUNK, VALUE_DIM);
+                    let ticket = memory.observe_item(1_u64, keys, values).unwrap();
+                    while let Err(error) = ticket.wait() {
+                        assert!(error.is_retryable(), "step {step}: {error}");
+                    }
+                    let recalled = stream.recall(&memory);
+                    assert!(runtime.close(PATIENCE).is_durable());
+                    let runtime = open(root.path());
+                    let again = runtime.user("alice").unwrap();
+                    assert!(again.skipped().is_empty(), "{:?}", again.skipped());
+                    assert_eq!(again.progress().durable, 7 * CHUNK as u64);
+                    assert_eq!(stream.recall(&again), recalled, "{mode:?}, step {step}");
+                    assert!(again.forget(1_u64).unwrap().is_some(), "its name is kept");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_panic_while_saving_stops_one_user_who_can_be_resumed() {
+    ends("resuming", || {
+        let root = tempfile::tempdir().unwrap();
+        let (runtime, injector, alerts) = on_a_disk_that_can_fail(root.path(), |_| {});
+        let memory = runtime.user("alice").unwrap();
+        let bob = runtime.user("bob").unwrap();
+        let stream = Stream::new(4 * CHUNK, 7);
+        stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+        stream.observe(&bob, 0..CHUNK).unwrap().wait().unwrap();
+        let durable = stream.recall(&memory);
+        injector.fail_steps(2, 1, Fault::Panic);
+        let ticket = stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
+        let error = ticket.wait().unwrap_err();
+        assert!(matches!(error, RuntimeError::Failed { .. }), "{error}");
+        assert!(error.to_string().contains("of the disk panics"), "{error}");
+        assert!(matches!(memory.health(), Health::Failed { .. }));
+        assert!(stream.observe(&memory, 0..1).is_err());
+        assert!(
+            stream.recall(&memory) != durable,
+            "readers keep what they saw"
+        );
+        stream
+            .observe(&bob, CHUNK..2 * CHUNK)
+            .unwrap()
+            .wait()
+            .unwrap();
+
+        let resumed = memory.resume().unwrap();
+        assert_eq!(resumed.tokens + resumed.tokens_lost, 2 * CHUNK as u64);
+        assert_eq!(resumed.tokens, CHUNK as u64);
+        assert!(matches!(ticket.wait(), Err(RuntimeError::RolledBack)));
+        assert_eq!(stream.recall(&memory), durable);
+        stream
+            .observe(&memory, CHUNK..2 * CHUNK)
+            .unwrap()
+            .wait()
+            .unwrap();
+        assert_eq!(runtime.stats().unhealthy_users, 0);
+        drop((memory, bob, ticket));
+        assert!(runtime.close(PATIENCE).is_durable());
+        let kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+        assert_eq!(kinds, [AlertKind::Failed, AlertKind::Recovered]);
+    });
+}
+
+#[test]
+fn resuming_a_healthy_memory_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(CHUNK + 3, 8);
+    let ticket = stream.observe(&memory, 0..CHUNK + 3).unwrap();
+    let resumed = memory.resume().unwrap();
+    assert_eq!((resumed.tokens, resumed.tokens_lost), (35, 0));
+    ticket.wait().unwrap();
+}
+
+/// A sink that calls the runtime about every alert.
+struct CallsBack {
+    memory: Mutex<Option<UserMemory>>,
+    heard: Mutex<Vec<(AlertKind, bool)>>,
+}
+
+impl AlertSink for CallsBack {
+    fn alert(&self, alert: &Alert) {
+        let memory = self.memory.lock().unwrap().clone();
+        let went_well = memory.is_none_or(|memory| {
+            let went_back = memory.roll_back().map(drop);
+            println!("{alert:?}: {went_back:?}");
+            went_back.is_ok() && memory.snapshot().is_ok()
+        });
+        self.heard.lock().unwrap().push((alert.kind, went_well));
+    }
+}
+
+#[test]
+fn a_sink_may_call_the_runtime() {
+    ends("an alert whose sink rolls back", || {
+        let root = tempfile::tempdir().unwrap();
+        let sink = Arc::new(CallsBack {
+            memory: Mutex::default(),
+            heard: Mutex::default(),
+        });
+        let mut config = config();
+        config.alerts = Alerts::to(Arc::clone(&sink) as _);
+        config.recall_watch = Some(RecallWatch {
+            look_every: CHUNK,
+            on_drop: OnDrop::Alert,
+            ..RecallWatch::default()
+        });
+        let runtime = Runtime::open(root.path(), config).unwrap();
+        let memory = runtime.user("alice").unwrap();
+        let stream = Stream::new(16 * CHUNK, 9);
+        let _ = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+        memory.pin().unwrap();
+        *sink.memory.lock().unwrap() = Some(memory.clone());
+        // Other values under the same keys: what was known is gone.
+        let other = Stream::new(16 * CHUNK, 10);
+        let harmful = || {
+            let keys = Rows::f32(&stream.keys, 2 * CHUNK, KEY_DIM);
+            let values = Rows::f32(&other.values, 2 * CHUNK, VALUE_DIM);
+            memory.observe(keys, values)
+        };
+        eventually("recall drops", || {
+            // The sink goes back meanwhile.
+            let _ = harmful().map(|ticket| ticket.wait());
+            !sink.heard.lock().unwrap().is_empty()
+        });
+        *sink.memory.lock().unwrap() = None;
+        drop(memory);
+        runtime.close(PATIENCE);
+        let heard = sink.heard.lock().unwrap();
+        assert_eq!(heard[0], (AlertKind::RecallDropped, true), "{heard:?}");
+    });
+}
+
+/// Closes the runtime when it hears of anything.
+struct Closes(Mutex<Option<Runtime>>);
+
+impl AlertSink for Closes {
+    fn alert(&self, _alert: &Alert) {
+        let runtime = self.0.lock().unwrap().take();
+        drop(runtime);
+    }
+}
+
+#[test]
+fn a_sink_may_close_the_runtime() {
+    ends("an alert whose sink closes the runtime", || {
+        let root = tempfile::tempdir().unwrap();
+        let sink = Arc::new(Closes(Mutex::default()));
+        let mut config = config();
+        config.alerts = Alerts::to(Arc::clone(&sink) as _);
+        let runtime = Runtime::open(root.path(), config).unwrap();
+        let memory = runtime.user("alice").unwrap();
+        let stream = Stream::new(CHUNK, 9);
+        let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+        memory.pin().unwrap();
+        *sink.0.lock().unwrap() = Some(runtime);
+        memory.roll_back().unwrap();
+        eventually("the folder is free", || {
+            Runtime::open(root.path(), common::config()).is_ok()
+        });
+        assert!(matches!(
+            stream.observe(&memory, 0..1),
+            Err(RuntimeError::Closed)
+        ));
+    });
+}
+
+#[test]
+fn closing_while_a_memory_is_rebuilt_or_forgotten_ends() {
+    for round in 0..20_u64 {
+        ends("closing beside a rebuild", move || {
+            let root = tempfile::tempdir().unwrap();
+            let mut config = config();
+            config.ledger.replay_bytes = 1 << 20;
+            let runtime = Runtime::open(root.path(), config).unwrap();
+            let memory = runtime.user("alice").unwrap();
+            let stream = Stream::new(4 * CHUNK, round);
+            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
+            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+            let _ = memory.observe_item(1_u64, keys, values).unwrap();
+            let _ = stream.observe(&memory, 3..4 * CHUNK).unwrap();
+            memory
+                .forget(1_u64)
+                .unwrap()
+                .unwrap()
+                .ticket
+                .wait()
+                .unwrap();
+            thread::scope(|scope| {
+                let rebuilding = scope.spawn(|| memory.rebuild().map(drop));
+                let observing = scope.spawn(|| {
+                    while stream.observe(&memory, 0..CHUNK).is_ok() {
+                        thread::yield_now();
+                    }
+                });
+                thread::sleep(Duration::from_micros(300 * round));
+                runtime.close(PATIENCE);
+                let rebuilt = rebuilding.join().unwrap();
+                let is_known = matches!(
+                    rebuilt,
+                    Ok(()) | Err(RuntimeError::Closed | RuntimeError::NoReplay { .. })
+                );
+                assert!(is_known, "{rebuilt:?}");
+                observing.join().unwrap();
+            });
+            // Whatever came of it, the memory opens.
+            let again = open(root.path());
+            assert!(again.user("alice").unwrap().skipped().is_empty());
+        });
+    }
+}
+
+/// A rebuild is cut off by an error at every step in turn. Either it says that the memory is
+/// as it was, and so it is; or the memory is the rebuilt one. In no case comes back what was
+/// forgotten.
+#[test]
+fn a_rebuild_that_fails_at_any_step_leaves_one_memory_and_not_two() {
+    ends("rebuilding on a disk that refuses", || {
+        let (mut undone, mut unfinished, mut done) = (0, 0, 0);
+        for step in 0..80 {
+            let root = tempfile::tempdir().unwrap();
+            let (runtime, injector, _alerts) = on_a_disk_that_can_fail(root.path(), |config| {
+                config.ledger.replay_bytes = 1 << 20;
+            });
+            let memory = runtime.user("alice").unwrap();
+            let stream = Stream::new(3 * CHUNK, 11);
+            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
+            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+            let _ = memory.observe_item(1_u64, keys, values).unwrap();
+            let _ = stream.observe(&memory, 3..3 * CHUNK).unwrap();
+            let forgotten = memory.forget(1_u64).unwrap().unwrap();
+            forgotten.ticket.wait().unwrap();
+            let before = stream.recall(&memory);
+            injector.fail_steps(step, 1, Fault::Error(EIO));
+            let rebuilt = memory.rebuild();
+            injector.heal();
+            match &rebuilt {
+                Ok(rebuilt) => {
+                    assert_eq!(rebuilt.forgotten.len(), 1);
+                    done += 1;
+                }
+                Err(RuntimeError::Unfinished { .. }) => unfinished += 1,
+                Err(error) => {
+                    assert!(error.is_retryable(), "step {step}: {error}");
+                    assert_eq!(stream.recall(&memory), before, "step {step}");
+                    // It can be called again.
+                    assert_eq!(memory.rebuild().unwrap().forgotten.len(), 1, "step {step}");
+                    undone += 1;
+                }
+            }
+            eventually("it is well", || memory.health().is_healthy());
+            let after = stream.recall(&memory);
+            assert!(after != before, "step {step}");
+            // It goes on learning, and what is saved is the rebuilt memory.
+            let other = Stream::new(CHUNK, 99);
+            other.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+            let recalled = stream.recall(&memory);
+            assert!(memory.forget(1_u64).unwrap().is_none(), "its name is back");
+            assert!(runtime.close(PATIENCE).is_durable());
+            let runtime = open(root.path());
+            let again = runtime.user("alice").unwrap();
+            assert_eq!(stream.recall(&again), recalled, "step {step}");
+            let left = files_that_hold_a_row_of(&stream, 3, root.path());
+            assert!(left.is_empty(), "step {step}, {rebuilt:?}: {left:?}");
+        }
+        println!("{undone} undone, {unfinished} unfinished, {done} done");
+        assert!(undone > 5 && unfinished > 2 && done > 5);
+    });
+}
+
+/// The files of the only memory that hold the bytes of one of the first rows.
+fn files_that_hold_a_row_of(stream: &Stream, rows: usize, root: &Path) -> Vec<PathBuf> {
+    let planted: Vec<Vec<u8>> = (0..rows)
+        .map(|row| {
+            let key = &stream.keys[row * KEY_DIM..][..KEY_DIM];
+            key.iter().flat_map(|x| x.to_le_bytes()).collect()
+        })
+        .collect();
+    let mut files = Vec::new();
+    let mut folders = vec![only_memory(root)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files.retain(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        let holds = |row: &Vec<u8>| bytes.windows(row.len()).any(|window| window == row);
+        planted.iter().any(holds)
+    });
+    files
+}
+
+/// Rolling back is cut off by an error at every step in turn.
+#[test]
+fn a_rollback_that_fails_at_any_step_is_done_or_is_not() {
+    ends("rolling back on a disk that refuses", || {
+        let (mut undone, mut done) = (0, 0);
+        for step in 0..40 {
+            let root = tempfile::tempdir().unwrap();
+            let (runtime, injector, _alerts) = on_a_disk_that_can_fail(root.path(), |_| {});
+            let memory = runtime.user("alice").unwrap();
+            let stream = Stream::new(3 * CHUNK, 12);
+            let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+            memory.pin().unwrap();
+            let pinned = stream.recall(&memory);
+            let ticket = stream.observe(&memory, CHUNK..3 * CHUNK).unwrap();
+            ticket.wait().unwrap();
+            let before = stream.recall(&memory);
+            injector.fail_steps(step, 1, Fault::Error(EIO));
+            let rolled_back = memory.roll_back();
+            injector.heal();
+            match rolled_back {
+                Ok(_) => {
+                    assert_eq!(stream.recall(&memory), pinned);
+                    done += 1;
+                }
+                Err(error) => {
+                    assert!(error.is_retryable(), "step {step}: {error}");
+                    assert_eq!(stream.recall(&memory), before);
+                    undone += 1;
+                }
+            }
+            stream.observe(&memory, 0..5).unwrap().wait().unwrap();
+            let recalled = stream.recall(&memory);
+            let tokens = memory.progress().durable;
+            assert!(runtime.close(PATIENCE).is_durable());
+            let runtime = open(root.path());
+            let again = runtime.user("alice").unwrap();
+            assert_eq!(stream.recall(&again), recalled, "step {step}");
+            let image = newest_image(&only_memory(root.path()), again.shard());
+            assert_eq!(image.tokens_seen, tokens);
+        }
+        println!("{undone} undone, {done} done");
+        assert!(undone > 3 && done > 3);
+    });
+}
