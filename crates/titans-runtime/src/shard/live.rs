@@ -13,25 +13,37 @@ const USUAL: usize = 3;
 /// that lets one go counts nothing.
 #[derive(Debug, Default)]
 pub(super) struct LiveSnapshots {
-    held: Vec<Weak<Snapshot>>,
+    /// With whether it has numbers of its own: what has learned nothing shares the initial ones
+    /// with all other memories.
+    held: Vec<(Weak<Snapshot>, bool)>,
     has_warned: bool,
 }
 
 impl LiveSnapshots {
     /// One more is alive.
     pub(super) fn add(&mut self, snapshot: &Arc<Snapshot>) {
-        self.held.push(Arc::downgrade(snapshot));
+        let has_learned = snapshot.state.tokens_seen > 0;
+        self.held.push((Arc::downgrade(snapshot), has_learned));
         self.count();
     }
 
     /// Leaves out those that are gone.
     pub(super) fn count(&mut self) {
-        self.held.retain(|snapshot| snapshot.strong_count() > 0);
+        self.held
+            .retain(|(snapshot, _)| snapshot.strong_count() > 0);
     }
 
     /// How many there are, as of the last count.
     pub(super) fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// How many of them have numbers of their own.
+    pub(super) fn states(&self) -> usize {
+        self.held
+            .iter()
+            .filter(|(_, has_learned)| *has_learned)
+            .count()
     }
 
     /// How many, the first time that they are more than usual.

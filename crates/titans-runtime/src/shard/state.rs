@@ -17,6 +17,10 @@ use crate::replay::PlacedRows;
 use crate::snapshot::Snapshot;
 use crate::stats::Footprint;
 
+/// What an entry of a ledger takes beside its numbers: a pointer to it, its counts, and what an
+/// allocator adds to each of its three pieces.
+const PER_ENTRY: usize = 72;
+
 /// Everything of a shard that changes, behind its lock. It is whole after every statement.
 #[derive(Debug)]
 pub(super) struct ShardState {
@@ -205,7 +209,9 @@ impl Shard {
     }
 
     fn published_ledger_bytes(&self) -> usize {
-        self.published.load().ledger.bytes()
+        let published = self.published.load();
+        let entries = published.ledger.entries().len();
+        published.ledger.bytes() + entries * PER_ENTRY
     }
 }
 
@@ -253,12 +259,12 @@ impl ShardState {
             .map(PlacedRows::bytes)
             .sum::<usize>();
         let dirty = self.unsaved.len() + usize::from(self.saving);
-        let live = self.live.len();
+        let states = self.live.states();
         Footprint {
-            resident_bytes: live.max(1) * state_bytes + waiting + rows + besides,
+            resident_bytes: states * state_bytes + waiting + rows + besides,
             dirty_bytes: dirty * state_bytes + waiting + rows,
             queued_tokens,
-            snapshots: live,
+            snapshots: self.live.len(),
             is_unhealthy: self.phase.is_failure() || self.retry.is_some(),
         }
     }
