@@ -19,8 +19,8 @@ pub(crate) fn measure(
     seconds: f64,
 ) -> Result<String, Box<dyn std::error::Error>> {
     let products = Products::Bf16;
-    if (RoundedHostOps { products }).made_in() != products {
-        return Err("this CPU has no AVX512-BF16".into());
+    if !(RoundedHostOps { products }).are_native() {
+        eprintln!("no instructions for bf16: its products are made by loops");
     }
     let device = ComputeDevice::Cpu.open()?;
     let config = dense::config(dim, depth, 4 * dim, chunk);

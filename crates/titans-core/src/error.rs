@@ -52,6 +52,9 @@ pub enum ConfigError {
         /// The parameters as given.
         params: String,
     },
+    /// The environment asks for vectors that this machine does not have.
+    #[error(transparent)]
+    SimdLevel(#[from] titans_cpu::LevelError),
     /// The requested device is not there.
     #[error("no {device} device: {reason}")]
     NoDevice {

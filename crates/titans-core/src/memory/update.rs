@@ -21,6 +21,19 @@ pub struct UpdateConfig {
     pub reduction: Reduction,
     /// Relative error `||M(k) - v|| / ||v||` that a token must exceed to be written at
     /// all; at or under it the token's weight is exactly zero. Zero writes everything.
+    ///
+    /// So a token that is not written adds nothing of its own. What the equations do at every
+    /// token goes on: momentum, the surprise of tokens before it (Titans, arXiv:2501.00663, section
+    /// 3.1), decays into the weights, and under dense retention all weights fade. An update of `n`
+    /// tokens, none of them written, leaves
+    ///
+    /// ```text
+    /// S -> momentum_decay^n S
+    /// W -> W + (momentum_decay + ... + momentum_decay^n) S        without retention
+    /// ```
+    ///
+    /// and of a memory without momentum and dense retention, as of the preset `sparse`, not one
+    /// bit of the weights changes.
     pub surprise_threshold: f32,
     /// Which coordinates of the gradient are kept.
     pub sparse_gate: SparseGate,

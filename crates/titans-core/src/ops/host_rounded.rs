@@ -9,9 +9,10 @@ use super::{
 
 /// [`HostOps`], with the matrix products of dense memories in a type of choice.
 ///
-/// On a CPU that is bf16, by AVX512-BF16 (`vdpbf16ps`, twice the multiply-adds of f32), or else
-/// f32; there is no f16. Matrix units (AMX) are not used: Rust has no stable way to their
-/// instructions.
+/// On a CPU that is bf16; there is no f16. The bits are the same on every CPU: with AVX512-BF16 the
+/// instruction `vdpbf16ps` makes twice the multiply-adds of f32, and without it loops make the same
+/// numbers, slower than in f32 (`docs/platforms.md`). Matrix units (AMX) are not used: Rust has no
+/// stable way to their instructions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoundedHostOps {
     /// In which type the matrix products of dense memories are made.
@@ -19,14 +20,18 @@ pub struct RoundedHostOps {
 }
 
 impl RoundedHostOps {
-    /// The type in which this machine makes the products: f32 where it has no instructions for
-    /// the one of choice.
+    /// The type in which the products are made: that of choice, but f32 for f16.
     pub fn made_in(&self) -> Products {
-        let products = on_the_cpu(self.products);
-        match products.are_native() && products == titans_cpu::Products::Bf16 {
-            true => Products::Bf16,
-            false => Products::F32,
+        match on_the_cpu(self.products) {
+            titans_cpu::Products::Bf16 => Products::Bf16,
+            titans_cpu::Products::F32 => Products::F32,
         }
+    }
+
+    /// Whether this machine has instructions for the type in which the products are made. Without
+    /// them products in bf16 are slower than in f32.
+    pub fn are_native(&self) -> bool {
+        on_the_cpu(self.products).are_native()
     }
 }
 

@@ -9,8 +9,8 @@ pub enum Products {
     /// Not rounded.
     #[default]
     F32,
-    /// Eight bits of mantissa, on tensor cores or by AVX512-BF16; f32 where the device has no
-    /// bf16.
+    /// Eight bits of mantissa: on every CPU, by AVX512-BF16 or by loops with the same bits, and on
+    /// tensor cores; f32 on a GPU that has no bf16.
     Bf16,
     /// Eleven bits and numbers up to 65504; f32 where the device has no f16.
     F16,
@@ -24,6 +24,11 @@ impl Products {
     /// How surprising a token is, `||M(k) - v|| / ||v||`, is told to no better than the
     /// products: pairs that f32 knows by heart are 0.003 away in bf16, and more where many share
     /// the memory. Under a threshold below that, known pairs would be written for ever.
+    ///
+    /// At such a threshold a memory that knows its stream soon finds nothing to write. It may open
+    /// again: what is told of a token are rounded errors, and
+    /// [momentum](crate::UpdateConfig::surprise_threshold) goes on moving the weights after the
+    /// last write. Once a pass changes no bit, no later pass over the same stream does.
     pub fn least_surprise_threshold(self) -> f32 {
         match self {
             Self::F32 => 0.0,

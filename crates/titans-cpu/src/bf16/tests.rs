@@ -58,10 +58,6 @@ const SHAPES: [[usize; 3]; 14] = [
 
 #[test]
 fn agrees_with_sums_of_rounded_numbers() {
-    if !is_available() {
-        println!("skipped: this machine has no AVX512-BF16");
-        return;
-    }
     for [rows, inner, columns] in SHAPES {
         let (left, right) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
         let (left_by_columns, right_by_columns) =
@@ -108,9 +104,6 @@ fn agrees_with_sums_of_rounded_numbers() {
 
 #[test]
 fn columns_of_a_wider_matrix_are_taken_where_they_are() {
-    if !is_available() {
-        return;
-    }
     let (wide, right) = (numbers(37 * 50, 1), numbers(37 * 21, 2));
     let part = Matrix::new(&wide, 50).columns(11, 23);
     let copied: Vec<f32> = (wide.chunks(50).flat_map(|row| &row[11..34]).copied()).collect();
@@ -129,9 +122,6 @@ fn columns_of_a_wider_matrix_are_taken_where_they_are() {
 
 #[test]
 fn a_row_does_not_depend_on_the_rows_beside_it() {
-    if !is_available() {
-        return;
-    }
     for inner in [1, 2, 3, 64, 511, 513, 1100] {
         for columns in [1, 7, 16, 49, 200] {
             let (left, right) = (numbers(70 * inner, 3), numbers(inner * columns, 4));
@@ -156,9 +146,6 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
 
 #[test]
 fn no_rows_no_columns_and_no_terms_are_no_work() {
-    if !is_available() {
-        return;
-    }
     let some = numbers(12, 1);
     let nothing = Matrix::new(&[], 3);
     product(nothing, Matrix::new(&some, 4), &mut [], Change::Set);
@@ -184,9 +171,6 @@ fn no_rows_no_columns_and_no_terms_are_no_work() {
 
 #[test]
 fn what_is_not_finite_is_not_hidden() {
-    if !is_available() {
-        return;
-    }
     // The largest number of f32 is rounded to infinity.
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
         for at in 0..5 {
@@ -201,9 +185,90 @@ fn what_is_not_finite_is_not_hidden() {
     }
 }
 
+/// Numbers of every size, zeros of both signs, numbers that are not normal, and what is not finite.
+#[cfg(target_arch = "x86_64")]
+fn extremes(count: usize, salt: u64) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ salt;
+    let mut word = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 16
+    };
+    let mut number = || match word() % 8 {
+        0 => [0.0, -0.0, 1e-40, -1e-40][word() as usize % 4],
+        1 => [f32::MAX, f32::MIN_POSITIVE, 1.0, -1.0][word() as usize % 4],
+        2 => f32::from_bits(word() as u32 & 0x80ff_ffff),
+        3 => f32::from_bits(word() as u32 & 0x807f_ffff | (60 + word() as u32 % 8) << 23),
+        4 if word() % 64 == 0 => [f32::NAN, f32::INFINITY][word() as usize % 2],
+        _ => f32::from_bits(word() as u32 & 0x807f_ffff | (120 + word() as u32 % 9) << 23),
+    };
+    (0..count).map(|_| number()).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn loops_make_the_bits_of_the_instructions() {
+    if !is_native() {
+        println!("skipped: this machine has no AVX512-BF16");
+        return;
+    }
+    let bits = |numbers: &[f32]| -> Vec<u32> {
+        let of = |number: &f32| if number.is_nan() { f32::NAN } else { *number };
+        numbers.iter().map(|number| of(number).to_bits()).collect()
+    };
+    for [rows, inner, columns] in SHAPES {
+        for round in 0..4 {
+            let of = |count: usize, salt: usize| match round {
+                0 => numbers(count, salt),
+                _ => extremes(count, (salt + 8 * round) as u64),
+            };
+            // In the last round one factor is ordinary and the other is not.
+            let left = of(rows * inner, 1);
+            let right = match round {
+                3 => numbers(inner * columns, 2),
+                _ => of(inner * columns, 2),
+            };
+            let (left_by_columns, right_by_columns) =
+                (transposed_of(&left, inner), transposed_of(&right, columns));
+            let lefts = [
+                Matrix::new(&left, inner),
+                Matrix::new(&left_by_columns, rows).transposed(),
+            ];
+            let rights = [
+                Matrix::new(&right, columns),
+                Matrix::new(&right_by_columns, inner).transposed(),
+            ];
+            for (left, right) in lefts
+                .iter()
+                .flat_map(|l| rights.iter().map(move |r| (*l, *r)))
+            {
+                for change in [Change::Set, Change::Add, Change::Subtract] {
+                    let before = numbers(rows * columns, 3);
+                    let [mut by_instructions, mut by_loops] = [before.clone(), before.clone()];
+                    native::product(left, right, &mut by_instructions, change);
+                    portable::product(left, right, &mut by_loops, change);
+                    assert!(
+                        bits(&by_instructions) == bits(&by_loops),
+                        "{rows} x {inner} x {columns}, {change:?}, round {round}"
+                    );
+                    if inner <= CHAIN {
+                        let mut shared = before;
+                        let right = portable::RightFactor::new(right);
+                        right.multiplied(left, &mut shared, change);
+                        assert!(bits(&shared) == bits(&by_loops));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn a_screen_finds_what_is_large_and_says_how_far_it_may_be_off() {
-    if !is_available() {
+    if !is_native() {
+        println!("skipped: this machine has no AVX512-BF16");
         return;
     }
     for [rows, terms, columns] in [[1, 1, 1], [9, 7, 33], [17, 64, 401], [3, 512, 250]] {
@@ -249,9 +314,11 @@ fn a_screen_finds_what_is_large_and_says_how_far_it_may_be_off() {
     assert!(off <= error && error < 1.1 * off, "{off} {error}");
 }
 
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn too_many_columns_and_what_has_no_bound_are_not_screened() {
-    if !is_available() {
+    if !is_native() {
+        println!("skipped: this machine has no AVX512-BF16");
         return;
     }
     let screen = Screen::new(&[1.0; 2 * 600], 600).expect("ordinary numbers");

@@ -1,8 +1,11 @@
 //! Which numbers of a product are large: found in bf16, computed in f32.
 
+use std::arch::x86_64::*;
 use std::fmt;
 
+use super::lay_out::{load, transposed};
 use super::*;
+use crate::bf16::portable::rounded;
 use crate::simd::sum_of;
 
 /// Norms between which no term of a bound is lost to the smallest or largest numbers.
@@ -208,11 +211,4 @@ unsafe fn chains(row: &[f32], columns: [&[f32]; LANES], sums: &mut [f32; LANES])
 fn norms(numbers: &[f32]) -> [f32; 3] {
     let norm = |of: fn(f32) -> f32| sum_of(numbers, numbers, |x, _| of(x) * of(x)).sqrt();
     [norm(|x| x), norm(rounded), norm(|x| x - rounded(x))]
-}
-
-/// To bf16 and back; ties to even.
-fn rounded(number: f32) -> f32 {
-    let bits = number.to_bits();
-    let half_and_odd = 0x7fff + (bits >> 16 & 1);
-    f32::from_bits(bits.wrapping_add(half_and_odd) & 0xffff_0000)
 }
