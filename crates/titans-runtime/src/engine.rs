@@ -29,7 +29,7 @@ use crate::shard::{
 };
 use crate::stats::{Meters, Stats, Timers};
 use crate::table::ShardTable;
-use crate::user::{RootKey, shard_dir};
+use crate::user::RootKey;
 
 /// A base of a replay is no generation.
 const NO_STAMP: Stamp = Stamp {
@@ -184,13 +184,7 @@ impl Engine {
             if let Some(shard) = resident {
                 shard.empty(empty_snapshot(self.memories.of(id), id));
             }
-            let dir = shard_dir(&root, id);
-            if !dir.exists() {
-                return Ok(None);
-            }
-            let receipt = titans_store::forget(&dir, id, None)?;
-            self.remove_backups(id)?;
-            Ok(Some(receipt))
+            self.forget_files(&root, id)
         })
     }
 
