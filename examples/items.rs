@@ -1,5 +1,9 @@
 //! Things with names: an agent stores notes by their embeddings, is told which stored note a
 //! question comes closest to and how sure that is, and takes one back, exactly.
+#[macro_use]
+#[path = "shared/out.rs"]
+mod out;
+
 use titanmem::{ItemId, LedgerConfig, Rows, Runtime, RuntimeConfig};
 
 const NOTES: [&str; 5] = [
@@ -58,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .first()
             .filter(|nearest| nearest.score > 0.5);
         let answer = nearest.map_or("nothing", |nearest| NOTES[nearest.item.0 as usize]);
-        println!(
+        outln!(
             "{question:45} -> {answer} (surprise {:.2})",
             info.surprise.unwrap_or(1.0)
         );
@@ -69,9 +73,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let forgotten = memory.forget(2_u64)?.expect("the ledger knows it");
     let percent = forgotten.remains * 100.0;
-    println!("forgot the code at once: {percent:.1} % of its recall is left");
+    outln!("forgot the code at once: {percent:.1} % of its recall is left");
     let rebuilt = memory.rebuild()?;
-    println!(
+    outln!(
         "forgot it exactly: {} tokens learned again",
         rebuilt.tokens_replayed
     );

@@ -9,6 +9,10 @@
 //! is rolled back now and then, so that most series move. The recorder is installed before
 //! the runtime is opened, so that every metric arrives with its description.
 
+#[macro_use]
+#[path = "shared/out.rs"]
+mod out;
+
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -75,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             done.store(true, Ordering::Relaxed);
             // Lets the listener see that it is over.
             drop(TcpStream::connect(address));
-            print!("{}", page?);
+            out!("{}", page?);
         } else {
             eprintln!("http://{address}/metrics, ctrl-c ends");
         }

@@ -1,4 +1,6 @@
 //! Remembers one association and recalls it.
+use std::io::Write;
+
 use titanmem::{Rows, Runtime, RuntimeConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +23,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let info = alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
     let close = |(r, v): (&f32, &f32)| (r - v).abs() < 1e-3;
     assert!(recalled.iter().zip(&value).all(close));
-    println!("recalled from version {}", info.version);
+    writeln!(std::io::stdout(), "recalled from version {}", info.version)?;
     Ok(())
 }

@@ -13,7 +13,7 @@ pub use titans_runtime::{
     Resumed, RolledBack, Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats, StoredItem,
     TickReport, Ticket, UserMemory, UserReport, WhenFull, describe_metrics,
 };
-pub use titans_store::{StoreConfig, StoreError};
+pub use titans_store::{FolderMode, StoreConfig, StoreError};
 
 pub use {titans_core, titans_runtime, titans_store};
 

@@ -11,6 +11,9 @@
 //! stands the fraction of the matrix-product ceiling that the useful work is: the best that
 //! the `gemm` crate reaches at 1024^3 in the same process, with the same threads.
 
+#[macro_use]
+#[path = "../shared/out.rs"]
+mod out;
 mod ceiling;
 mod dense;
 mod length;
@@ -83,38 +86,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(row) = &options.row {
         let shape: Shape = row.parse()?;
-        println!("{}", measure(shape, &options)?);
+        outln!("{}", measure(shape, &options)?);
         return Ok(());
     }
     if options.length {
-        println!("{}", length::HEAD);
+        outln!("{}", length::HEAD);
         for dense in [true, false] {
             for tokens in [1 << 16, 1 << 21, 1 << 16, 1 << 21] {
                 let shape = Shape::Length { dense, tokens };
-                println!("{}", in_own_process(&shape, options.threads[0], &options)?);
+                outln!("{}", in_own_process(&shape, options.threads[0], &options)?);
             }
         }
         return Ok(());
     }
     if options.products == ProductsOption::Bf16 {
-        println!("dense: as without --products, in bf16 and in f32 in turn in each process");
-        println!("{}", rounded::HEAD);
+        outln!("dense: as without --products, in bf16 and in f32 in turn in each process");
+        outln!("{}", rounded::HEAD);
         for &threads in &options.threads {
             for shape in rounded_shapes(&options) {
-                println!("{}", in_own_process(&shape, threads, &options)?);
+                outln!("{}", in_own_process(&shape, threads, &options)?);
             }
         }
         return Ok(());
     }
-    println!("dense: preset titans, gradients at the start of each chunk, write + read");
-    println!("{}", dense::HEAD);
+    outln!("dense: preset titans, gradients at the start of each chunk, write + read");
+    outln!("{}", dense::HEAD);
     for &threads in &options.threads {
         for shape in dense_shapes(&options) {
-            println!("{}", in_own_process(&shape, threads, &options)?);
+            outln!("{}", in_own_process(&shape, threads, &options)?);
         }
     }
-    println!("\none token a call, write + read: updates of 1 token, and of 64");
-    println!("{}", dense::HEAD);
+    outln!("\none token a call, write + read: updates of 1 token, and of 64");
+    outln!("{}", dense::HEAD);
     for &dim in &options.dim {
         for chunk in [1, 64] {
             let shape = Shape::Dense {
@@ -125,19 +128,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 batch: 1,
                 call: 1,
             };
-            println!("{}", in_own_process(&shape, 1, &options)?);
+            outln!("{}", in_own_process(&shape, 1, &options)?);
         }
     }
-    println!("\nsparse: preset sparse, 8192 channels, 64 active, write + read in chunks of 4096");
-    println!("{}", sparse::HEAD);
+    outln!("\nsparse: preset sparse, 8192 channels, 64 active, write + read in chunks of 4096");
+    outln!("{}", sparse::HEAD);
     for &threads in &options.threads {
         for percent in [100, 10, 1, 0] {
             let shape = Shape::Sparse { dim: 64, percent };
-            println!("{}", in_own_process(&shape, threads, &options)?);
+            outln!("{}", in_own_process(&shape, threads, &options)?);
         }
     }
-    println!("\nas many parameters, dense: 2^20, of which sparse learns half");
-    println!("{}", dense::HEAD);
+    outln!("\nas many parameters, dense: 2^20, of which sparse learns half");
+    outln!("{}", dense::HEAD);
     for &threads in &options.threads {
         let shape = Shape::Dense {
             dim: 64,
@@ -147,7 +150,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             batch: 1,
             call: 4096,
         };
-        println!("{}", in_own_process(&shape, threads, &options)?);
+        outln!("{}", in_own_process(&shape, threads, &options)?);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(crate) fn print(device: &Device, quick: bool) -> Result<Ceilings, Box<dyn Er
     let mut products = Vec::new();
     for dtype in [DType::F32, DType::BF16] {
         if !device.supports_dtype(dtype) {
-            println!("{dtype:?} product: not on this device");
+            outln!("{dtype:?} product: not on this device");
             continue;
         }
         let matrix: Tensor<2> =
@@ -38,7 +38,7 @@ pub(crate) fn print(device: &Device, quick: bool) -> Result<Ceilings, Box<dyn Er
             Ok(())
         })?;
         let rate = 2.0 * (side as f64).powi(3) / seconds;
-        println!("{dtype:?} product of {side}^3: {:.3} TFLOP/s", rate / 1e12);
+        outln!("{dtype:?} product of {side}^3: {:.3} TFLOP/s", rate / 1e12);
         products.push((dtype, rate));
     }
     let numbers = if quick { 1 << 20 } else { 1 << 28 };
@@ -48,7 +48,7 @@ pub(crate) fn print(device: &Device, quick: bool) -> Result<Ceilings, Box<dyn Er
         Ok(())
     })?;
     let copy = 2.0 * (numbers * size_of::<f32>()) as f64 / seconds;
-    println!("copy, read and written: {:.1} GB/s", copy / 1e9);
+    outln!("copy, read and written: {:.1} GB/s", copy / 1e9);
     Ok(Ceilings { copy, products })
 }
 

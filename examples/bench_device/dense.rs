@@ -21,8 +21,8 @@ pub(crate) fn print(
     quick: bool,
     most_gib: f64,
 ) -> Result<(), Box<dyn Error>> {
-    println!("\ndense: two layers as wide as the keys, momentum, one update per chunk");
-    println!("memories width chunk operations         tokens/s    TFLOP/s  of peak publish ms");
+    outln!("\ndense: two layers as wide as the keys, momentum, one update per chunk");
+    outln!("memories width chunk operations         tokens/s    TFLOP/s  of peak publish ms");
     each_size((quick, most_gib), config, |size, config| {
         for (name, dtype, ops) in contenders(device) {
             let memory = NeuralMemory::with_ops(config, device, ops)?;
@@ -33,7 +33,7 @@ pub(crate) fn print(
                 Some(peak) => format!("{:.1} %", 100.0 * rate / peak),
                 None => "-".to_owned(),
             };
-            println!(
+            outln!(
                 "{:8} {:5} {:5} {name:18} {tokens_per_second:10.0} {:10.4} {of_peak:>8} {:10.3}",
                 size.memories,
                 size.width,

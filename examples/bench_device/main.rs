@@ -16,6 +16,9 @@
 //! the time that was taken. Of the dense one, *of peak* is what its matrix products need at the
 //! rate of the product above in the same type, over the time that everything took.
 
+#[macro_use]
+#[path = "../shared/out.rs"]
+mod out;
 mod ceilings;
 mod dense;
 mod measure;
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let chosen = options.device.resolve();
     let device = chosen.open()?;
-    println!("device {chosen}, titanmem {}", env!("CARGO_PKG_VERSION"));
+    outln!("device {chosen}, titanmem {}", env!("CARGO_PKG_VERSION"));
 
     let ceilings = ceilings::print(&device, options.quick)?;
     sparse::print(&device, ceilings.copy, options.quick, options.most_gib)?;

@@ -30,9 +30,11 @@ pub(crate) fn each_size(
         let config = config(&size);
         let gib = (size.memories * config.state_bytes()) as f64 / f64::from(1 << 30);
         if gib > most_gib {
-            println!(
+            outln!(
                 "{:8} {:5} {:5} left out: {gib:.1} GiB of memories",
-                size.memories, size.width, size.chunk
+                size.memories,
+                size.width,
+                size.chunk
             );
             continue;
         }

@@ -21,11 +21,11 @@ pub(crate) fn print(
     quick: bool,
     most_gib: f64,
 ) -> Result<(), Box<dyn Error>> {
-    println!(
+    outln!(
         "\nsparse: {} channels, 64 of them active",
         if quick { 512 } else { 8192 }
     );
-    println!("memories width chunk operations         tokens/s   floor/time publish ms");
+    outln!("memories width chunk operations         tokens/s   floor/time publish ms");
     let config = |size: &Size| config(size, quick);
     each_size((quick, most_gib), config, |size, config| {
         for (name, ops) in contenders(device) {
@@ -35,7 +35,7 @@ pub(crate) fn print(
             let memory = NeuralMemory::with_ops(config, device, ops)?;
             let times = times(&memory, size, quick)?;
             let rate = (size.memories * size.chunk) as f64 / times.write_and_read;
-            println!(
+            outln!(
                 "{:8} {:5} {:5} {name:18} {rate:10.0} {:12.3} {:10.3}",
                 size.memories,
                 size.width,

@@ -53,11 +53,12 @@ fn command(
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(usage) => {
-            // A reader that has seen enough closes the pipe; that is no failure of ours.
-            let _ = match usage.use_stderr() {
-                true => writeln!(err, "needle: {}", one_line(&usage)),
-                false => write!(out, "{}", usage.render()),
-            };
+            if usage.use_stderr() {
+                let _ = writeln!(err, "needle: {}", one_line(&usage));
+            } else if let Err(error) = print(out, &usage.render().to_string()) {
+                let _ = writeln!(err, "needle: {error}");
+                return 1;
+            }
             return u8::try_from(usage.exit_code()).unwrap_or(2);
         }
     };
@@ -98,16 +99,24 @@ fn benchmark(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<()
             rows.push(row);
         }
     }
-    let _ = writeln!(
-        out,
-        "{}{}",
-        report::table(&rows),
-        notes(args, &config, &rows)
-    );
+    let table = report::table(&rows);
+    let printed = print(out, &format!("{table}{}\n", notes(args, &config, &rows)));
+    // The files are worth having even where nothing can be printed.
     if let Some(dir) = &args.out {
         report::write_files(dir, args, &config, &rows)?;
     }
+    printed?;
     check_bar(args, &rows)
+}
+
+/// Prints for a reader, who may have seen enough and left; that is no failure of ours.
+fn print(out: &mut dyn Write, text: &str) -> Result<(), Error> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write to", "standard output")(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where a text comes from.

@@ -15,6 +15,9 @@
 //! 3. *streaming, needles*: 64 pairs hidden once each in a stream that repeats 1000
 //!    associations with Zipf's frequencies, written with and without the surprise gate.
 
+#[macro_use]
+#[path = "../shared/out.rs"]
+mod out;
 mod stores;
 mod tables;
 

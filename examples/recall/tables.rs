@@ -113,14 +113,14 @@ pub(crate) fn one_shot(options: &Options) -> Result<(), Box<dyn Error>> {
     let counts: Vec<usize> = (6..=if options.full { 15 } else { 13 })
         .map(|n| 1 << n)
         .collect();
-    println!("One-shot recall, % of pairs, by pairs stored (everything written once)\n");
-    print!("{:<26}{:>9}", "", "bytes");
+    outln!("One-shot recall, % of pairs, by pairs stored (everything written once)\n");
+    out!("{:<26}{:>9}", "", "bytes");
     for count in &counts {
-        print!("{count:>7}");
+        out!("{count:>7}");
     }
-    println!("{:>9}{:>9}", "at 50 %", "theory");
+    outln!("{:>9}{:>9}", "at 50 %", "theory");
     for contender in chosen(options)? {
-        print!(
+        out!(
             "{:<26}{:>9}",
             contender.name,
             (contender.make)(Gate::Open).bytes()
@@ -128,7 +128,7 @@ pub(crate) fn one_shot(options: &Options) -> Result<(), Box<dyn Error>> {
         let mut points = Vec::new();
         for &count in &counts {
             if count > contender.most_pairs || points.last().is_some_and(|p: &(_, f64)| p.1 < 2.0) {
-                print!("{:>7}", "-");
+                out!("{:>7}", "-");
                 continue;
             }
             Device::flex().seed(options.seed);
@@ -141,14 +141,14 @@ pub(crate) fn one_shot(options: &Options) -> Result<(), Box<dyn Error>> {
             let own: Vec<usize> = (0..count).collect();
             let recall = percent(&is_right(store.as_ref(), &keys, &values, &own));
             points.push((count, recall));
-            print!("{recall:>7.1}");
+            out!("{recall:>7.1}");
         }
         let theory = contender
             .parameters
             .map_or("-".to_owned(), |p| format!("{:.0}", static_limit(p)));
-        println!("{:>9}{theory:>9}", half_point(&points));
+        outln!("{:>9}{theory:>9}", half_point(&points));
     }
-    println!("\ntheory: n ln n = P / 2, P the learned parameters (dense, any number of passes)\n");
+    outln!("\ntheory: n ln n = P / 2, P the learned parameters (dense, any number of passes)\n");
     Ok(())
 }
 
@@ -159,19 +159,17 @@ pub(crate) fn everything_is_news(options: &Options) -> Result<(), Box<dyn Error>
     } else {
         vec![512, 2048, 8192]
     };
-    println!(
-        "Streaming, everything is news: pairs of the stream recalled at its end, less chance\n"
-    );
-    print!("{:<26}", "");
+    outln!("Streaming, everything is news: pairs of the stream recalled at its end, less chance\n");
+    out!("{:<26}", "");
     for length in &lengths {
-        print!("{length:>9}");
+        out!("{length:>9}");
     }
-    println!("{:>12}", "0.24 P/ln M");
+    outln!("{:>12}", "0.24 P/ln M");
     for contender in chosen(options)? {
-        print!("{:<26}", contender.name);
+        out!("{:<26}", contender.name);
         for &length in &lengths {
             if length > 2 * contender.most_pairs {
-                print!("{:>9}", "-");
+                out!("{:>9}", "-");
                 continue;
             }
             // Several streams where few pairs are recalled, so that the count means something.
@@ -192,14 +190,14 @@ pub(crate) fn everything_is_news(options: &Options) -> Result<(), Box<dyn Error>
                 let chance = length as f64 / CANDIDATES as f64;
                 recalled += right.iter().filter(|r| **r).count() as f64 - chance;
             }
-            print!("{:>9.0}", recalled / streams as f64);
+            out!("{:>9.0}", recalled / streams as f64);
         }
         let law = contender.parameters.map_or("-".to_owned(), |parameters| {
             format!("{:.0}", 0.24 * parameters as f64 / (CANDIDATES as f64).ln())
         });
-        println!("{law:>12}");
+        outln!("{law:>12}");
     }
-    println!("\nM = {CANDIDATES} candidate values; chance = length / M pairs\n");
+    outln!("\nM = {CANDIDATES} candidate values; chance = length / M pairs\n");
     Ok(())
 }
 
@@ -210,30 +208,30 @@ pub(crate) fn needles(options: &Options) -> Result<(), Box<dyn Error>> {
     } else {
         vec![4096, 65536]
     };
-    println!("Streaming, {NEEDLES} needles in {HAYSTACK} Zipf associations: recall %, written %\n");
-    print!("{:<26}", "");
+    outln!("Streaming, {NEEDLES} needles in {HAYSTACK} Zipf associations: recall %, written %\n");
+    out!("{:<26}", "");
     for length in &lengths {
-        print!("{:>20}", format!("{length} all"));
-        print!("{:>20}", format!("{length} gate"));
+        out!("{:>20}", format!("{length} all"));
+        out!("{:>20}", format!("{length} gate"));
     }
-    println!();
+    outln!();
     for contender in chosen(options)? {
-        print!("{:<26}", contender.name);
+        out!("{:<26}", contender.name);
         for &length in &lengths {
             for gate in [Gate::Open, Gate::Surprise] {
                 // A gate on a yardstick would be the yardstick again.
                 let no_gate = gate == Gate::Surprise && contender.name.contains("= ");
                 if length > 16 * contender.most_pairs || no_gate {
-                    print!("{:>20}", "-");
+                    out!("{:>20}", "-");
                     continue;
                 }
                 let (recall, written) = hide_and_seek(&contender, options.seed, length, gate)?;
-                print!("{:>20}", format!("{recall:.1} {:.2}", 100.0 * written));
+                out!("{:>20}", format!("{recall:.1} {:.2}", 100.0 * written));
             }
         }
-        println!();
+        outln!();
     }
-    println!("\ngate: written only if ||M(k) - v|| / ||v|| > 0.6\n");
+    outln!("\ngate: written only if ||M(k) - v|| / ||v|| > 0.6\n");
     Ok(())
 }
 

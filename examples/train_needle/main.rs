@@ -4,6 +4,9 @@
 //! cargo run --release --example train_needle -- --haystack book.txt --out models/needle_lm
 //! ```
 
+#[macro_use]
+#[path = "../shared/out.rs"]
+mod out;
 mod curve;
 mod mining;
 mod recipe;
@@ -212,7 +215,7 @@ fn train(args: &Args) -> Result<(), String> {
     let shipped = args.out.join(format!("{name}.safetensors"));
     titans_lm::save(&trainer.model(), &shipped, Precision::Half, &notes)
         .map_err(|e| e.to_string())?;
-    println!("{}", shipped.display());
+    outln!("{}", shipped.display());
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use titans_store::{
-    BackupRequest, BackupSummary, Generation, Limits, ModelPart, RestoreRequest, UserKey,
-    create_backup, restore_backup, verify_backup,
+    BackupRequest, BackupSummary, FolderMode, Generation, Limits, ModelPart, RestoreRequest,
+    UserKey, create_backup, restore_backup, verify_backup,
 };
 
 use crate::{Failure, Format, Outcome, folder};
@@ -16,6 +16,7 @@ pub(crate) struct Request<'a> {
     pub(crate) reference: Option<&'a Path>,
     pub(crate) config: Option<&'a Path>,
     pub(crate) generation: Option<u64>,
+    pub(crate) folders: FolderMode,
 }
 
 /// Where `restore` puts things.
@@ -23,6 +24,7 @@ pub(crate) struct Targets<'a> {
     pub(crate) dir: Option<&'a Path>,
     pub(crate) model: Option<&'a Path>,
     pub(crate) config: Option<&'a Path>,
+    pub(crate) folders: FolderMode,
 }
 
 pub(crate) fn create(
@@ -46,6 +48,7 @@ pub(crate) fn create(
         generation: asked.generation.map(Generation::new),
         key,
         taken_at: None,
+        folders: asked.folders,
     };
     let summary = create_backup(dir, shard, asked.target, &request)?;
     Ok(Outcome::of(&summary, format, |summary| {
@@ -72,6 +75,7 @@ pub(crate) fn restore(
         config_to: targets.config,
         key,
         limits,
+        folders: targets.folders,
     };
     let summary = restore_backup(backup, dir, &request)?;
     Ok(Outcome::of(&summary, format, |summary| {

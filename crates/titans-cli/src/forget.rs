@@ -20,9 +20,9 @@ pub(crate) fn run(
         }
     };
     let receipt = forget(dir, shard, key_file)?;
-    let left = receipt.left.iter();
+    let left = receipt.left();
     let left: Vec<_> = left
-        .map(|name| format!("{name} is not of a memory and was left"))
+        .map(|left| format!("{} {}", left.path.display(), left.reason))
         .collect();
     let mut outcome = Outcome::of(&receipt, format, in_words);
     outcome.errors.extend(left);
@@ -34,15 +34,26 @@ fn in_words(receipt: &ForgetReceipt) -> String {
         Erasure::Unlinked => "unlinked; the device may keep the bytes until it reuses them",
         Erasure::KeyDestroyed => "unlinked, and the key is destroyed",
     };
-    format!(
-        "forgot shard {}: {} files, {} journals, {} logs, {} quarantined, {} temporary, {} backups, {} bytes\n{erasure}\n",
+    let done = match receipt.is_complete() {
+        true => "forgot",
+        false => "forgot a part of",
+    };
+    let mut text = format!(
+        "{done} shard {}: {} bytes\n",
         receipt.shard,
-        receipt.generations,
-        receipt.journals,
-        receipt.logs,
-        receipt.quarantined,
-        receipt.temporaries,
-        receipt.backups.len(),
-        receipt.bytes
-    )
+        receipt.bytes()
+    );
+    for place in receipt.places.iter().filter(|place| place.found > 0) {
+        let (removed, found) = (place.removed, place.found);
+        text.push_str(&format!(
+            "{:<14} {removed} of {found} removed\n",
+            place.place.to_string()
+        ));
+    }
+    for missing in &receipt.backups_missing {
+        text.push_str(&format!("not there any more: {}\n", missing.display()));
+    }
+    text.push_str(erasure);
+    text.push('\n');
+    text
 }

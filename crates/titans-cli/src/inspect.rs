@@ -10,7 +10,7 @@ use titans_store::{
     inspect_with,
 };
 
-use crate::{Format, Outcome, to_json};
+use crate::{Format, Outcome, date, to_json};
 
 pub(crate) fn run(path: &Path, key: Option<&UserKey>, format: Format) -> Outcome {
     let limits = Limits::default();
@@ -81,7 +81,7 @@ fn describe(summary: &FileSummary) -> String {
                 summary.tokens_seen, summary.tokens_written, summary.last_chunk_id
             ),
         ),
-        ("created", format!("{} s since 1970", summary.created_unix)),
+        ("created", date::describe(summary.created_unix)),
         ("file", file(summary)),
         ("digest", summary.digest.clone()),
     ];
@@ -124,11 +124,21 @@ fn choice(choice: &ChoiceRecord) -> String {
     let params = choice
         .params
         .iter()
-        .map(|(name, value)| format!("{name}={value}"));
+        .map(|(name, &value)| format!("{name}={}", number(value)));
     let params = params.collect::<Vec<_>>().join(" ");
     match params.is_empty() {
         true => choice.name.clone(),
         false => format!("{} ({params})", choice.name),
+    }
+}
+
+/// Most numbers were 32 bits wide once. Those are printed as such: 0.8, not the number of 64
+/// bits that is closest to it.
+fn number(value: f64) -> String {
+    let narrow = value as f32;
+    match f64::from(narrow) == value {
+        true => narrow.to_string(),
+        false => value.to_string(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! The `titanmem` command: looks into memories on disk, checks, compares, backs up, restores
 //! and forgets them.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod backup;
+mod date;
 mod diff;
 mod folder;
 mod forget;
 mod inspect;
 mod list;
+mod output;
 mod rollback;
 mod verify;
 
@@ -16,18 +18,26 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use titans_store::UserKey;
+use titans_store::{FolderMode, UserKey};
 
 /// Looks into .titanmem memories, checks, compares, backs up, restores and forgets them.
 ///
 /// Exit code: 0 when all is well, 1 when something is damaged or cannot be done, 2 for wrong
 /// usage.
 #[derive(Debug, Parser)]
-#[command(name = "titanmem", version, arg_required_else_help = true)]
+#[command(name = "titanmem", version, arg_required_else_help = true, after_help = FIRST_STEPS)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// What people come for.
+const FIRST_STEPS: &str = "\
+Is everything whole?         titanmem verify memories
+What is in this memory?      titanmem list memories/users/7f/3a/...
+Put it in a safe place:      titanmem backup memories/users/7f/3a/... 7f3a.tar
+Get it back:                 titanmem restore 7f3a.tar memories/users/7f/3a/...
+Forget this user:            titanmem forget memories/users/7f/3a/... --yes";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -78,6 +88,8 @@ enum Command {
         #[arg(long)]
         to: Option<u64>,
         #[command(flatten)]
+        sharing: Sharing,
+        #[command(flatten)]
         common: Common,
     },
     /// Writes memory, frozen model and configuration to one verified tar file.
@@ -102,6 +114,8 @@ enum Command {
         #[arg(long)]
         generation: Option<u64>,
         #[command(flatten)]
+        sharing: Sharing,
+        #[command(flatten)]
         common: Common,
     },
     /// Verifies a backup and puts its memory into a folder that holds none.
@@ -120,9 +134,11 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
         #[command(flatten)]
+        sharing: Sharing,
+        #[command(flatten)]
         common: Common,
     },
-    /// Removes every trace of a memory: generations, journals, quarantine, known backups.
+    /// Removes every trace of a memory and its known backups, and says what remains.
     #[command(after_help = "Example:\n  titanmem forget memories/7f3a --yes")]
     Forget {
         /// The folder of the memory. No other program may have it open.
@@ -136,6 +152,23 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+}
+
+/// Who besides the owner may use a folder.
+#[derive(Debug, Args)]
+struct Sharing {
+    /// Accept a folder that its group may write, and share new files with the group.
+    #[arg(long)]
+    group: bool,
+}
+
+impl Sharing {
+    fn mode(&self) -> FolderMode {
+        match self.group {
+            true => FolderMode::Group,
+            false => FolderMode::OwnerOnly,
+        }
+    }
 }
 
 /// What every command understands.
@@ -200,11 +233,35 @@ impl Outcome {
     }
 }
 
+/// What is wrong with the command line, or the help that was asked for.
+fn usage(told: &clap::Error) -> ExitCode {
+    if told.use_stderr() {
+        let _ = told.print();
+        return ExitCode::from(2);
+    }
+    finish(Outcome {
+        text: told.render().to_string(),
+        errors: Vec::new(),
+    })
+}
+
 fn main() -> ExitCode {
-    let outcome = run(&Arguments::parse().command).unwrap_or_else(Outcome::error);
-    // A reader that has seen enough closes the pipe; that is no failure of ours.
-    let _ = io::stdout().write_all(outcome.text.as_bytes());
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(told) => return usage(&told),
+    };
+    let outcome = run(&arguments.command).unwrap_or_else(Outcome::error);
+    finish(outcome)
+}
+
+/// Prints what a command leaves; the exit code says whether all is well and was told.
+fn finish(mut outcome: Outcome) -> ExitCode {
+    if let Err(error) = output::print(&outcome.text) {
+        let line = format!("cannot write to standard output: {error}");
+        outcome.errors.push(line);
+    }
     for line in &outcome.errors {
+        // Where standard error is closed too, the exit code is all there is.
         let _ = writeln!(io::stderr(), "titanmem: {line}");
     }
     match outcome.errors.is_empty() {
@@ -223,9 +280,12 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
         }
         Command::List { dir, common } => list::run(dir, common.key()?.as_ref(), common.format()),
         Command::Diff { a, b, common } => diff::run(a, b, common.key()?.as_ref(), common.format()),
-        Command::Rollback { dir, to, common } => {
-            rollback::run(dir, *to, common.key()?, common.format())
-        }
+        Command::Rollback {
+            dir,
+            to,
+            sharing,
+            common,
+        } => rollback::run(dir, *to, sharing.mode(), common.key()?, common.format()),
         Command::Backup {
             dir,
             target,
@@ -233,6 +293,7 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
             reference,
             config,
             generation,
+            sharing,
             common,
         } => {
             let request = backup::Request {
@@ -241,6 +302,7 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
                 reference: reference.as_deref(),
                 config: config.as_deref(),
                 generation: *generation,
+                folders: sharing.mode(),
             };
             backup::create(dir, &request, common.key()?.as_ref(), common.format())
         }
@@ -249,12 +311,14 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
             dir,
             model,
             config,
+            sharing,
             common,
         } => {
             let targets = backup::Targets {
                 dir: dir.as_deref(),
                 model: model.as_deref(),
                 config: config.as_deref(),
+                folders: sharing.mode(),
             };
             backup::restore(backup, &targets, common.key()?.as_ref(), common.format())
         }

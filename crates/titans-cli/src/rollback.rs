@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use titans_store::{Generation, MemoryStore, StoreConfig, UserKey};
+use titans_store::{FolderMode, Generation, MemoryStore, StoreConfig, UserKey};
 
 use crate::{Failure, Format, Outcome, folder};
 
@@ -18,11 +18,15 @@ struct RolledBack {
 pub(crate) fn run(
     dir: &Path,
     to: Option<u64>,
+    folders: FolderMode,
     key: Option<UserKey>,
     format: Format,
 ) -> Result<Outcome, Failure> {
     let shard = folder::owner(dir, key.as_ref())?;
-    let config = StoreConfig::default();
+    let config = StoreConfig {
+        folders,
+        ..StoreConfig::default()
+    };
     let (mut store, recovery) = match key {
         Some(key) => MemoryStore::open_encrypted(dir, shard, config, key)?,
         None => MemoryStore::open(dir, shard, config)?,

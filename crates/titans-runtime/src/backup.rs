@@ -4,6 +4,8 @@
 //! reads waits for it. When a memory was backed up last stands beside its files, so a
 //! restart neither forgets nor repeats a backup.
 
+mod forgetting;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use titans_store::fs::DiskStorage;
 use titans_store::{
-    BackupRequest, BackupSchedule, BackupSummary, ShardId, StoreError, create_backup,
+    BackupRequest, BackupSchedule, BackupSummary, FolderMode, ShardId, StoreError, create_backup,
 };
 
 use crate::alert::AlertKind;
@@ -20,7 +22,7 @@ use crate::config::setting;
 use crate::engine::{Engine, guarded};
 use crate::error::RuntimeError;
 use crate::locks::{Condvar, Guard, Mutex, Rank};
-use crate::user::shard_dir;
+use crate::user::{names, shard_dir, shards_on_disk};
 
 /// Prefix of a backup that is being written.
 const TEMPORARY: &str = ".tmp-";
@@ -76,6 +78,13 @@ impl BackupConfig {
             driver: BackupDriver::Program,
             attachment: Vec::new(),
         }
+    }
+
+    /// The same with a folder that means the same wherever the program goes.
+    pub(crate) fn absolute(self) -> Result<Self, RuntimeError> {
+        let dir = std::path::absolute(&self.dir);
+        let dir = dir.map_err(RuntimeError::io("resolve", &self.dir))?;
+        Ok(Self { dir, ..self })
     }
 
     pub(crate) fn validate(&self) -> Result<(), RuntimeError> {
@@ -272,6 +281,7 @@ impl Engine {
     ) -> Result<Vec<ShardId>, RuntimeError> {
         let mut due = Vec::new();
         for shard in shards_on_disk(root)? {
+            self.finish_forgetting(root, config, shard);
             let last = self.backups.attempts.lock().get(&shard).copied();
             let may_try = last.is_none_or(|last| last.elapsed() >= config.pause);
             if may_try && is_due(&shard_dir(root, shard), shard, config, now) {
@@ -279,21 +289,6 @@ impl Engine {
             }
         }
         Ok(due)
-    }
-
-    /// Removes the folder for the backups of a memory, and so also what a process that was
-    /// killed had not noted yet. The caller holds the backups back.
-    pub(crate) fn remove_backups(&self, shard: ShardId) -> Result<(), RuntimeError> {
-        let Some(config) = &self.context.config.backups else {
-            return Ok(());
-        };
-        let folder = shard_dir(&config.dir, shard);
-        match fs::remove_dir_all(&folder) {
-            Err(error) if !is_no_folder(error.kind()) => {
-                Err(RuntimeError::io("remove", folder)(error))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn back_up(
@@ -311,12 +306,13 @@ impl Engine {
             return Ok(());
         }
         let _span = tracing::info_span!("backup", %shard).entered();
-        let folder = prepare(&config.dir, shard)?;
+        let folder = prepare(&config.dir, shard, self.context.config.store.folders)?;
         let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let target = folder.join(format!("{:012}.tar", since_epoch.as_secs()));
         let request = BackupRequest {
             config: &config.attachment,
             taken_at: Some(now),
+            folders: self.context.config.store.folders,
             ..BackupRequest::default()
         };
         let taken = self
@@ -352,14 +348,13 @@ fn holds_a_memory(dir: &Path) -> bool {
 }
 
 /// The folder for the backups of one memory, rid of what a killed process left there.
-fn prepare(dir: &Path, shard: ShardId) -> Result<PathBuf, Failure> {
+fn prepare(dir: &Path, shard: ShardId, mode: FolderMode) -> Result<PathBuf, Failure> {
     let refused = |error: io::Error| {
         let dir = dir.display();
         Failure::Folder(format!("cannot write backups below {dir}: {error}"))
     };
-    let dir = std::path::absolute(dir).map_err(refused)?;
-    let folder = shard_dir(&dir, shard);
-    DiskStorage::create(&folder).map_err(refused)?;
+    let folder = shard_dir(dir, shard);
+    DiskStorage::create_for(&folder, mode).map_err(refused)?;
     for entry in fs::read_dir(&folder).map_err(refused)? {
         let entry = entry.map_err(refused)?;
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
@@ -401,37 +396,4 @@ fn remove_expired(
         BackupSchedule::take_off(dir, &expired).map_err(|error| refused(&error))?;
     }
     Ok(())
-}
-
-/// Every memory below a root, loaded or not, in the order of names.
-fn shards_on_disk(root: &Path) -> Result<Vec<ShardId>, RuntimeError> {
-    let mut shards = Vec::new();
-    for first in names(&root.join("users"))? {
-        for second in names(&root.join("users").join(&first))? {
-            for rest in names(&root.join("users").join(&first).join(&second))? {
-                let name = format!("{first}{second}{rest}");
-                let number = u128::from_str_radix(&name, 16).map(u128::to_be_bytes);
-                // Only the exact form that is written counts.
-                shards.extend(number.map(ShardId).ok().filter(|id| id.to_string() == name));
-            }
-        }
-    }
-    Ok(shards)
-}
-
-/// The names in a folder in order; none when it is not there or is no folder.
-fn names(dir: &Path) -> Result<Vec<String>, RuntimeError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if is_no_folder(error.kind()) => return Ok(Vec::new()),
-        entries => entries.map_err(RuntimeError::io("list", dir))?,
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let names: io::Result<Vec<String>> = names.collect();
-    let mut names = names.map_err(RuntimeError::io("list", dir))?;
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn is_no_folder(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

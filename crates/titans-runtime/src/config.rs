@@ -30,7 +30,7 @@ pub struct RuntimeConfig {
     /// none.
     pub more_devices: Vec<ComputeDevice>,
     /// In which type the matrix products of dense memories are made, on devices that have a
-    /// choice: GPUs, and CPUs with AVX512-BF16. Default: f32.
+    /// choice: GPUs, and every CPU for bf16, which is fast where AVX512-BF16 is. Default: f32.
     pub products: Products,
     /// Tokens between two published snapshots. Default 4096, the article's chunk, which is
     /// a multiple of common KV-cache blocks.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use titans_core::{ConfigError, StateError};
-use titans_store::{ShardId, StoreError};
+use titans_store::{ShardId, StoreError, is_passing};
 
 /// Why the runtime could not do what was asked.
 ///
@@ -49,7 +49,10 @@ pub enum RuntimeError {
         path: PathBuf,
     },
     /// Other users of the machine can write into the folder, and so put a memory in it.
-    #[error("{} can be written by other users (mode {mode:04o})", .path.display())]
+    #[error(
+        "{} can be written by other users (mode {mode:04o}); take their rights away, or accept the group with FolderMode::Group",
+        .path.display()
+    )]
     OpenToOthers {
         /// The folder.
         path: PathBuf,
@@ -57,10 +60,30 @@ pub enum RuntimeError {
         mode: u32,
     },
     /// The key that turns user ids into folder names is not what this version writes.
-    #[error("{} is not a root key of 32 bytes", .path.display())]
+    #[error("{} is not a root key of 32 bytes; put it back from a copy", .path.display())]
     RootKey {
         /// The file.
         path: PathBuf,
+    },
+    /// The key that turns user ids into folder names is gone, and there are users. With a new
+    /// key every user would be empty, and nobody could find or forget what is there.
+    #[error(
+        "{} is missing, and without it nobody can tell whose the memories in {} are: put it back from a copy, or start in an empty folder",
+        .path.display(), .users.display()
+    )]
+    RootKeyLost {
+        /// The file that is missing.
+        path: PathBuf,
+        /// The folder with the memories of users.
+        users: PathBuf,
+    },
+    /// Others can read or write the key, and with it tell which folder is whose.
+    #[error("{} is open to other users (mode {mode:04o}); take their rights away (chmod)", .path.display())]
+    RootKeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// A user id is empty or too long.
     #[error("a user id has {found} bytes, expected 1 to {limit}")]
@@ -238,14 +261,6 @@ pub enum RuntimeError {
     },
 }
 
-/// Whether a failure of the store may pass by itself: the operating system refused something.
-pub(crate) fn may_pass(error: &StoreError) -> bool {
-    matches!(
-        error.cause(),
-        StoreError::Io { .. } | StoreError::NotDurable { .. } | StoreError::Locked { .. }
-    )
-}
-
 impl From<StoreError> for RuntimeError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
@@ -261,9 +276,10 @@ impl RuntimeError {
             | Self::OverBudget { .. }
             | Self::Unavailable { .. }
             | Self::Unfinished { .. }
-            | Self::Timeout { .. }
-            | Self::Io { .. } => true,
-            Self::Store(error) => may_pass(error),
+            | Self::Timeout { .. } => true,
+            Self::Io { source, .. } => is_passing(source),
+            // What was removed behind our back is made again.
+            Self::Store(error) => error.may_heal() || error.is_not_found(),
             _ => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use titans_store::ForgetReceipt;
+use titans_store::{ForgetReceipt, Place, PlaceReport};
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
@@ -93,16 +93,22 @@ impl Engine {
         // A backup that is being taken must not appear after everything was removed.
         let _no_backup = self.backups.pause();
         self.shards.take_out(id, &self.context, |resident| {
+            let mut in_memory = PlaceReport::new(Place::Snapshots);
             if let Some(shard) = resident {
+                in_memory.found = shard.states_in_memory();
                 self.order(shard, Command::Empty)?;
+                let held = shard.states_in_memory();
+                in_memory.removed = in_memory.found.saturating_sub(held);
+                if held > 0 {
+                    let reason = format!("{held} snapshots in RAM are held by readers");
+                    in_memory.leave(shard_dir(&self.context.root, id), reason);
+                }
             }
-            let dir = shard_dir(&self.context.root, id);
-            if !dir.exists() {
-                return Ok(None);
+            let mut receipt = self.forget_files(&self.context.root, id)?;
+            if let Some(receipt) = &mut receipt {
+                receipt.add(in_memory);
             }
-            let receipt = titans_store::forget(&dir, id, None)?;
-            self.remove_backups(id)?;
-            Ok(Some(receipt))
+            Ok(receipt)
         })
     }
 }

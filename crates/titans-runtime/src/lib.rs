@@ -98,5 +98,7 @@ pub use runtime::{CloseReport, Runtime, UserReport};
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};
 pub use stats::{Latency, Stats};
 pub use ticket::Ticket;
-pub use titans_store::{BackupSummary, Erasure, ForgetReceipt, ShardId};
+pub use titans_store::{
+    BackupSummary, Erasure, FolderMode, ForgetReceipt, Left, Place, PlaceReport, ShardId,
+};
 pub use watch::{OnDrop, ProbeScore, RecallWatch};

@@ -1,15 +1,17 @@
 //! The folder of a runtime: its lock and its key.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use titans_store::FolderMode;
+use titans_store::fs::{DiskStorage, Storage};
 
 use crate::error::RuntimeError;
-use crate::user::RootKey;
+use crate::user::{RootKey, USERS, holds_users};
 
 const LOCK: &str = "ROOT.LOCK";
 const KEY: &str = "root.key";
@@ -18,97 +20,140 @@ const NEW_KEY: &str = ".tmp-root.key";
 /// A root folder that this process owns.
 #[derive(Debug)]
 pub(crate) struct Root {
+    /// Absolute, so that it means the same wherever the program goes.
     pub(crate) path: PathBuf,
     /// Locked as long as it is open. Never removed: a removed lock file has two owners.
     _lock: File,
 }
 
 impl Root {
-    /// Opens or creates a root folder, for its owner only.
-    pub(crate) fn open(path: &Path) -> Result<(Self, RootKey), RuntimeError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(RuntimeError::io("create", path))?;
-        let mode = fs::metadata(path)
-            .map_err(RuntimeError::io("look at", path))?
-            .permissions()
-            .mode()
-            & 0o7777;
-        if mode & 0o022 != 0 {
-            return Err(RuntimeError::OpenToOthers {
-                path: path.to_owned(),
-                mode,
-            });
+    /// Opens or creates a root folder, for its owner only or shared with its group.
+    pub(crate) fn open(path: &Path, mode: FolderMode) -> Result<(Self, RootKey), RuntimeError> {
+        let folder =
+            DiskStorage::create_for(path, mode).map_err(RuntimeError::io("create", path))?;
+        let path = folder.path().to_owned();
+        let bits = bits(&path)?;
+        if bits & mode.refused_bits() != 0 {
+            return Err(RuntimeError::OpenToOthers { path, mode: bits });
         }
-        let lock_path = path.join(LOCK);
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(RuntimeError::io("open", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(RuntimeError::RootLocked {
-                    path: path.to_owned(),
+        let files = file_bits(bits, mode);
+        let lock = lock(&path, files)?;
+        let key = match read_key(&path.join(KEY), mode)? {
+            Some(key) => key,
+            None if holds_users(&path)? => {
+                return Err(RuntimeError::RootKeyLost {
+                    path: path.join(KEY),
+                    users: path.join(USERS),
                 });
             }
-            Err(TryLockError::Error(error)) => {
-                return Err(RuntimeError::io("lock", lock_path)(error));
-            }
-        }
-        let key = match read_key(&path.join(KEY))? {
-            Some(key) => key,
-            None => create_key(path)?,
+            None => create_key(&folder, files)?,
         };
-        let root = Self {
-            path: path.to_owned(),
-            _lock: lock,
-        };
-        Ok((root, key))
+        Ok((Self { path, _lock: lock }, key))
     }
 }
 
-fn read_key(path: &Path) -> Result<Option<RootKey>, RuntimeError> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(file) => file
-            .take(33)
-            .read_to_end(&mut bytes)
-            .map_err(RuntimeError::io("read", path))?,
+/// The permission bits of a file or folder.
+fn bits(path: &Path) -> Result<u32, RuntimeError> {
+    let metadata = fs::metadata(path).map_err(RuntimeError::io("look at", path))?;
+    Ok(metadata.permissions().mode() & 0o7777)
+}
+
+/// The permission bits of a new file: those of its group are the folder's, if it is shared.
+fn file_bits(folder: u32, mode: FolderMode) -> u32 {
+    match mode {
+        FolderMode::Group if folder & 0o020 != 0 => 0o600 | (folder & 0o060),
+        FolderMode::Group | FolderMode::OwnerOnly => 0o600,
+    }
+}
+
+/// Gives a new file its permission bits whatever the umask; a file system without them has
+/// none to give.
+fn set_bits(file: &File, bits: u32) -> io::Result<()> {
+    if bits == 0o600 {
+        return Ok(());
+    }
+    match file.set_permissions(fs::Permissions::from_mode(bits)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        set => set,
+    }
+}
+
+fn lock(root: &Path, files: u32) -> Result<File, RuntimeError> {
+    let path = root.join(LOCK);
+    let is_new = !path.exists();
+    let lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(RuntimeError::io("open", &path))?;
+    if is_new {
+        set_bits(&lock, files).map_err(RuntimeError::io("share", &path))?;
+    }
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(RuntimeError::RootLocked {
+            path: root.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(RuntimeError::io("lock", path)(error)),
+    }
+}
+
+fn read_key(path: &Path, mode: FolderMode) -> Result<Option<RootKey>, RuntimeError> {
+    let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(RuntimeError::io("open", path)(error)),
+        metadata => metadata.map_err(RuntimeError::io("look at", path))?,
     };
     // A new key would orphan every memory below, so a damaged one is an error.
-    let key = <[u8; 32]>::try_from(bytes).map_err(|_| RuntimeError::RootKey {
+    let damaged = || RuntimeError::RootKey {
         path: path.to_owned(),
-    })?;
+    };
+    if !metadata.is_file() {
+        return Err(damaged());
+    }
+    let exposed = match mode {
+        FolderMode::OwnerOnly => 0o077,
+        FolderMode::Group => 0o007,
+    };
+    if metadata.mode() & exposed != 0 {
+        return Err(RuntimeError::RootKeyExposed {
+            path: path.to_owned(),
+            mode: metadata.mode() & 0o7777,
+        });
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(33).read_to_end(&mut bytes))
+        .map_err(RuntimeError::io("read", path))?;
+    let key = <[u8; 32]>::try_from(bytes).map_err(|_| damaged())?;
     Ok(Some(RootKey(key)))
 }
 
 /// Writes a fresh key so that a crash leaves a whole one or none.
-fn create_key(root: &Path) -> Result<RootKey, RuntimeError> {
-    let (new, path) = (root.join(NEW_KEY), root.join(KEY));
+fn create_key(root: &DiskStorage, files: u32) -> Result<RootKey, RuntimeError> {
+    let (new, path) = (root.path().join(NEW_KEY), root.path().join(KEY));
     let mut key = [0; 32];
     SysRng
         .try_fill_bytes(&mut key)
         .map_err(|error| RuntimeError::io("draw a key for", &path)(io::Error::other(error)))?;
     let written = || {
+        // What a crash has left may have other rights than a new file gets.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&new)?;
+        set_bits(&file, files)?;
         file.write_all(&key)?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
-        File::open(root)?.sync_all()
+        root.sync_folder()
     };
     written().map_err(RuntimeError::io("write", &path))?;
     Ok(RootKey(key))
@@ -123,13 +168,13 @@ mod tests {
     fn the_key_stays_and_one_owner_holds_the_folder() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("root");
-        let (root, key) = Root::open(&path).unwrap();
+        let (root, key) = Root::open(&path, FolderMode::OwnerOnly).unwrap();
         assert!(matches!(
-            Root::open(&path),
+            Root::open(&path, FolderMode::OwnerOnly),
             Err(RuntimeError::RootLocked { .. })
         ));
         drop(root);
-        let (_root, again) = Root::open(&path).unwrap();
+        let (_root, again) = Root::open(&path, FolderMode::OwnerOnly).unwrap();
         assert_eq!(key.0, again.0);
         assert_ne!(key.0, [0; 32]);
     }
@@ -138,7 +183,7 @@ mod tests {
     fn a_folder_that_others_can_write_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
-        let error = Root::open(dir.path()).unwrap_err();
+        let error = Root::open(dir.path(), FolderMode::OwnerOnly).unwrap_err();
         assert!(error.to_string().contains("(mode 0770)"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
@@ -146,11 +191,11 @@ mod tests {
     #[test]
     fn a_damaged_key_is_an_error_and_stays() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Root::open(dir.path()).unwrap());
+        drop(Root::open(dir.path(), FolderMode::OwnerOnly).unwrap());
         let key = dir.path().join(KEY);
         fs::write(&key, [1; 31]).unwrap();
         assert!(matches!(
-            Root::open(dir.path()),
+            Root::open(dir.path(), FolderMode::OwnerOnly),
             Err(RuntimeError::RootKey { .. })
         ));
         assert_eq!(fs::read(&key).unwrap(), [1; 31]);

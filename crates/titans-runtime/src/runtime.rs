@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use titans_store::{ForgetReceipt, ShardId};
 
-use crate::backup::TickReport;
+use crate::backup::{BackupConfig, TickReport};
 use crate::config::RuntimeConfig;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
@@ -41,7 +41,9 @@ impl Runtime {
     /// operating system refuses.
     pub fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, RuntimeError> {
         config.validate()?;
-        let (root, key) = Root::open(dir.as_ref())?;
+        let backups = config.backups.map(BackupConfig::absolute).transpose()?;
+        let config = RuntimeConfig { backups, ..config };
+        let (root, key) = Root::open(dir.as_ref(), config.store.folders)?;
         let engine = Arc::new(Engine::new(config, root, key)?);
         let mut runtime = Self {
             engine,

@@ -1,12 +1,16 @@
 //! Who a memory belongs to, and the folder that this becomes.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use titans_store::ShardId;
 
 use crate::error::RuntimeError;
 
+/// Name of the folder of all users below a root.
+pub(crate) const USERS: &str = "users";
 /// Longest user id in bytes.
 const MAX_USER_ID: usize = 1024;
 
@@ -44,7 +48,55 @@ pub(crate) fn shard_dir(root: &Path, shard: ShardId) -> PathBuf {
     let name = shard.to_string();
     let (first, rest) = name.split_at(2);
     let (second, rest) = rest.split_at(2);
-    root.join("users").join(first).join(second).join(rest)
+    root.join(USERS).join(first).join(second).join(rest)
+}
+
+/// Whether a root folder holds the folder of any user, with a memory in it or not.
+pub(crate) fn holds_users(root: &Path) -> Result<bool, RuntimeError> {
+    Ok(!fan_out(&root.join(USERS))?.is_empty())
+}
+
+/// Every memory below a root, loaded or not, in the order of names.
+pub(crate) fn shards_on_disk(root: &Path) -> Result<Vec<ShardId>, RuntimeError> {
+    let mut shards = Vec::new();
+    let users = root.join(USERS);
+    for first in fan_out(&users)? {
+        for second in fan_out(&users.join(&first))? {
+            for rest in names(&users.join(&first).join(&second))? {
+                let name = format!("{first}{second}{rest}");
+                let number = u128::from_str_radix(&name, 16).map(u128::to_be_bytes);
+                // Only the exact form that is written counts.
+                shards.extend(number.map(ShardId).ok().filter(|id| id.to_string() == name));
+            }
+        }
+    }
+    Ok(shards)
+}
+
+/// The names of two hexadecimal digits in a folder. Others, such as `lost+found`, are not of
+/// a runtime, and may not even be readable.
+fn fan_out(dir: &Path) -> Result<Vec<String>, RuntimeError> {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let mut names = names(dir)?;
+    names.retain(|name| name.len() == 2 && name.bytes().all(is_hex));
+    Ok(names)
+}
+
+/// The names in a folder in order; none when it is not there or is no folder.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, RuntimeError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if is_no_folder(error.kind()) => return Ok(Vec::new()),
+        entries => entries.map_err(RuntimeError::io("list", dir))?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names: io::Result<Vec<String>> = names.collect();
+    let mut names = names.map_err(RuntimeError::io("list", dir))?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn is_no_folder(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]

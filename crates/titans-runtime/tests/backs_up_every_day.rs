@@ -17,7 +17,7 @@ use titans_runtime::{
     ShardId, TickReport,
 };
 use titans_store::{
-    BackupRequest, Limits, RestoreRequest, create_backup, restore_backup, verify_backup,
+    BackupRequest, FolderMode, Limits, RestoreRequest, create_backup, restore_backup, verify_backup,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -201,6 +201,7 @@ fn a_restored_backup_recalls_the_same_bits() {
         config_to: Some(&attachment),
         key: None,
         limits: Limits::default(),
+        folders: FolderMode::OwnerOnly,
     };
     let restored = restore_backup(&backup.path, &dir_below(&new, shard), &request).unwrap();
     assert_eq!(restored.memory_sha256, backup.memory_sha256);

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
 use disk::{Fault, Injector};
-use titans_runtime::{Erasure, Rows, Runtime, RuntimeError};
+use titans_runtime::{Erasure, Place, Rows, Runtime, RuntimeError};
 
 #[test]
 fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
@@ -133,7 +133,8 @@ fn a_forgotten_user_is_gone_from_memory_and_disk() {
 
     let receipt = runtime.forget_user("alice").unwrap().unwrap();
     assert_eq!(receipt.erasure, Erasure::Unlinked);
-    assert!(receipt.generations >= 2, "{receipt:?}");
+    assert!(receipt.removed(&Place::Generations) >= 2, "{receipt:?}");
+    assert!(receipt.is_complete(), "{receipt:?}");
     assert!(ticket.wait().is_err() || ticket.is_durable());
     assert!(stream.recall(&memory).iter().all(|x| *x == 0.0));
     assert!(stream.observe(&memory, 0..1).is_err());
@@ -152,4 +153,22 @@ fn a_forgotten_user_is_gone_from_memory_and_disk() {
     drop((memory, bob, ticket));
     drop(runtime);
     assert!(open(root.path()).user("alice").is_err());
+}
+
+#[test]
+fn a_receipt_tells_of_snapshots_that_a_reader_still_holds() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(CHUNK, 6);
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+    let held = memory.snapshot().unwrap();
+    let receipt = runtime.forget_user("alice").unwrap().unwrap();
+    let left: Vec<_> = receipt.left().collect();
+    assert!(!receipt.is_complete() && left.len() == 1, "{receipt:?}");
+    assert!(left[0].reason.contains("held by readers"), "{receipt:?}");
+    drop(held);
+    // Called again, there is nothing left to tell of.
+    let again = runtime.forget_user("alice").unwrap();
+    assert!(again.is_none_or(|receipt| receipt.is_complete()));
 }

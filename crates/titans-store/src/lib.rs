@@ -19,7 +19,9 @@
 //! - [`MemoryStore::save_delta`] appends what changed to a journal, with one flush.
 //! - [`RecordLog`] keeps what belongs to a memory and is no weight, beside its generations.
 //! - [`read_newest`], [`MemoryReader`], [`verify_dir`] and [`inspect`] only look.
-//! - [`MemoryStore::roll_back_to`] writes an older generation anew; [`forget`] removes all.
+//! - [`MemoryStore::roll_back_to`] writes an older generation anew; [`forget`] removes all,
+//!   and its [receipt](ForgetReceipt) says what remains in each [`Place`].
+//! - [`StoreError::class`] and [`StoreError::may_heal`] say what to do about an error.
 //! - [`UserKey`] seals every section (feature `encryption`); `create_backup` and
 //!   `restore_backup` move memory, model and configuration in one file (feature `backup`).
 //! - [`import_untrusted`] reads files of strangers.
@@ -102,9 +104,9 @@ pub use codec::{
     Changed, FileSummary, ImageDelta, Precision, SectionSummary, TensorDelta, TensorSummary,
     decode, decode_with, encode, encode_as, inspect, inspect_with,
 };
-pub use error::StoreError;
+pub use error::{ErrorClass, StoreError, is_passing};
 pub use format::limits::Limits;
-pub use fs::Spent;
+pub use fs::{FolderMode, Spent};
 pub use image::{
     ChoiceRecord, MemoryImage, ModelRecord, RecallRecord, ShardId, Stamp, TensorRecord, TensorRole,
 };
@@ -112,7 +114,8 @@ pub use import::{ImportRules, import_untrusted};
 pub use key::UserKey;
 pub use schedule::BackupSchedule;
 pub use store::{
-    DeltaCheck, Erasure, FileVerdict, ForgetReceipt, Generation, Kept, LogContents, MemoryReader,
-    MemoryStore, NetworkFolders, RecordLog, Recovery, SaveMode, Saved, SavedForm, Skipped,
-    StoreConfig, TornTail, forget, read_newest, verify_dir, verify_dir_with,
+    DeltaCheck, Erasure, FileVerdict, ForgetReceipt, Generation, Inventory, Item, Kept, Left,
+    LogContents, MemoryReader, MemoryStore, NetworkFolders, Place, PlaceReport, RecordLog,
+    Recovery, SaveMode, Saved, SavedForm, Skipped, StoreConfig, TornTail, forget, forget_on,
+    is_forgotten, read_newest, remove_backup_folder, verify_dir, verify_dir_with,
 };

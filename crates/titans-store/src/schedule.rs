@@ -35,17 +35,8 @@ impl BackupSchedule {
     /// # Errors
     /// What the operating system says, except that the file is absent.
     pub fn load(dir: &Path) -> Result<Self, StoreError> {
-        let storage = match DiskStorage::open(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            storage => storage.map_err(io_error("open", dir))?,
-        };
-        match storage.read(FILE, MAX_BYTES) {
-            Ok(bytes) => Ok(rmp_serde::from_slice(&bytes).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(io_error("read", &dir.join(FILE))(error)),
-        }
+        let bytes = read(dir)?.unwrap_or_default();
+        Ok(rmp_serde::from_slice(&bytes).unwrap_or_default())
     }
 
     /// Whether the next backup is due: `every` has passed since the last one.
@@ -126,9 +117,29 @@ impl BackupSchedule {
     }
 }
 
-/// The backups that the memory in `dir` knows of.
+/// The backups that the memory in `dir` knows of. Unlike for [`BackupSchedule::load`], a list
+/// that does not read is an error: it may name backups.
 pub(crate) fn known_backups(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    BackupSchedule::load(dir).map(|schedule| schedule.backups)
+    let path = dir.join(FILE);
+    let Some(bytes) = read(dir)? else {
+        return Ok(Vec::new());
+    };
+    let schedule: Result<BackupSchedule, _> = rmp_serde::from_slice(&bytes);
+    let schedule = schedule.map_err(|source| StoreError::HeaderEncoding { source });
+    Ok(schedule.map_err(|error| error.in_file(&path))?.backups)
+}
+
+/// The bytes of the file; `None` when it is absent.
+fn read(dir: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let is_absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let storage = match DiskStorage::open(dir) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        storage => storage.map_err(io_error("open", dir))?,
+    };
+    match storage.read(FILE, MAX_BYTES) {
+        Err(error) if is_absent(&error) => Ok(None),
+        bytes => bytes.map(Some).map_err(io_error("read", &dir.join(FILE))),
+    }
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {

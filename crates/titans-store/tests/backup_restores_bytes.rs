@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use common::{SHARD, image_at};
 use titans_store::{
-    BackupRequest, BackupSchedule, Generation, Limits, MemoryImage, MemoryStore, ModelPart,
-    RestoreRequest, SaveMode, ShardId, StoreConfig, StoreError, create_backup, forget, read_newest,
-    restore_backup, verify_backup,
+    BackupRequest, BackupSchedule, FolderMode, Generation, Limits, MemoryImage, MemoryStore,
+    ModelPart, RestoreRequest, SaveMode, ShardId, StoreConfig, StoreError, create_backup, forget,
+    read_newest, restore_backup, verify_backup,
 };
 
 const MODEL: &[u8] = &[0x5a; 10_000];
@@ -67,6 +67,7 @@ fn restore<'a>() -> RestoreRequest<'a> {
         config_to: None,
         key: None,
         limits: Limits::default(),
+        folders: FolderMode::OwnerOnly,
     }
 }
 

@@ -29,6 +29,7 @@ const fn config(mode: SaveMode) -> StoreConfig {
         precision: titans_store::Precision::Exact,
         delta_check: titans_store::DeltaCheck::Compare,
         network: titans_store::NetworkFolders::Refuse,
+        folders: titans_store::FolderMode::OwnerOnly,
     }
 }
 

@@ -221,7 +221,7 @@ fn a_log_of_an_encrypted_memory_is_sealed_and_forgotten_with_it() {
     );
 
     let receipt = forget(&dir, SHARD, None).unwrap();
-    assert_eq!((receipt.logs, receipt.left.len()), (1, 0));
+    assert_eq!((receipt.removed_logs(), receipt.left().count()), (1, 0));
     assert!(!path.exists());
 }
 

@@ -180,6 +180,13 @@ impl Shard {
         }
     }
 
+    /// How many snapshots with something learned in them somebody holds.
+    pub(crate) fn states_in_memory(&self) -> usize {
+        let mut state = self.state.lock();
+        state.live.count();
+        state.live.states()
+    }
+
     /// What failed, if something did and has not come back.
     pub(crate) fn failure(&self) -> Option<Arc<str>> {
         let state = self.state.lock();

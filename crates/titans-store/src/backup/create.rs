@@ -13,10 +13,10 @@ use super::layout::{
     PAD_FILE, REFERENCE, SHARD, blob_name,
 };
 use super::restore::check;
-use super::{BackupRequest, BackupSummary, ModelPart, io_error, parent};
+use super::{BackupRequest, BackupSummary, ModelPart, absolute, io_error, parent};
 use crate::error::StoreError;
 use crate::format::limits::{Limits, at_most};
-use crate::fs::{DiskStorage, Storage};
+use crate::fs::{DiskStorage, FolderMode, Storage};
 use crate::image::{ShardId, hex};
 use crate::key::Access;
 use crate::schedule::BackupSchedule;
@@ -43,6 +43,7 @@ pub fn create_backup(
     target: &Path,
     request: &BackupRequest<'_>,
 ) -> Result<BackupSummary, StoreError> {
+    let (dir, target) = (&*absolute(dir)?, &*absolute(target)?);
     at_most("configuration", request.config.len() as u64, MAX_CONFIG)?;
     let limits = Limits::default();
     let access = Access {
@@ -65,6 +66,7 @@ pub fn create_backup(
         memory: &memory.bytes,
         config: request.config,
         model: model.as_ref(),
+        folders: request.folders,
     }
     .write(&temporary)
     .and_then(|()| {
@@ -170,6 +172,7 @@ struct Writer<'a> {
     memory: &'a [u8],
     config: &'a [u8],
     model: Option<&'a Model<'a>>,
+    folders: FolderMode,
 }
 
 impl Writer<'_> {
@@ -177,6 +180,11 @@ impl Writer<'_> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(io_error("create", path))?;
+        if self.folders == FolderMode::Group {
+            let folder = DiskStorage::open(parent(path));
+            let shared = folder.and_then(|folder| folder.share(&file, 0o060));
+            shared.map_err(io_error("share", path))?;
+        }
         let mut tar = tar::Builder::new(BufWriter::with_capacity(1 << 18, file));
         let manifest = self.manifest()?;
         let descriptor = Descriptor::of(MANIFEST_TYPE, &manifest);

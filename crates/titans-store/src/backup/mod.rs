@@ -27,6 +27,7 @@ pub use self::create::create_backup;
 pub use self::restore::{restore_backup, verify_backup};
 use crate::error::StoreError;
 use crate::format::limits::Limits;
+use crate::fs::FolderMode;
 use crate::image::ShardId;
 use crate::key::UserKey;
 use crate::store::Generation;
@@ -45,6 +46,9 @@ pub struct BackupRequest<'a> {
     /// When the memory's [`BackupSchedule`](crate::BackupSchedule) says that it was taken;
     /// `None` asks the clock.
     pub taken_at: Option<SystemTime>,
+    /// Whether the file is for its owner only, or also for the group of a folder that is
+    /// shared with it.
+    pub folders: FolderMode,
 }
 
 /// The frozen model in a backup.
@@ -72,6 +76,8 @@ pub struct RestoreRequest<'a> {
     pub key: Option<&'a UserKey>,
     /// What is accepted from the memory in the backup.
     pub limits: Limits,
+    /// Who besides its owner may use the folder.
+    pub folders: FolderMode,
 }
 
 /// What a backup holds, every digest checked.
@@ -117,6 +123,11 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) ->
         path,
         source,
     }
+}
+
+/// A path that means the same after the program has gone to another folder.
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(path).map_err(io_error("resolve", path))
 }
 
 /// The folder that a file lies in.

@@ -10,7 +10,7 @@ use super::layout::{
     CONFIG_TYPE, Descriptor, GENERATION, Hashes, Hashing, INDEX_FILE, Index, MAX_CONFIG,
     MAX_ENTRIES, MAX_JSON, MEMORY_TYPE, MODEL_TYPE, Manifest, SHARD, blob_digest,
 };
-use super::{BackupSummary, ModelSummary, RestoreRequest, io_error, parent};
+use super::{BackupSummary, ModelSummary, RestoreRequest, absolute, io_error, parent};
 use crate::codec::decode::{Decoded, decode_all};
 use crate::error::StoreError;
 use crate::format::limits::{Limits, at_most};
@@ -31,7 +31,8 @@ pub fn verify_backup(
     limits: &Limits,
     key: Option<&UserKey>,
 ) -> Result<BackupSummary, StoreError> {
-    check(backup, None, Access { limits, key }).map(|checked| checked.summary)
+    let backup = absolute(backup)?;
+    check(&backup, None, Access { limits, key }).map(|checked| checked.summary)
 }
 
 /// Puts the memory of a backup into `dir`, which must hold none, as its only generation.
@@ -51,6 +52,7 @@ pub fn restore_backup(
         limits: &request.limits,
         key: request.key,
     };
+    let backup = &*absolute(backup)?;
     let checked = check(backup, Some(request.shard), access)?;
     let model = match (&checked.summary.model, request.model_to) {
         (Some(model), Some(to)) if model.embedded => Some((model, to)),
@@ -61,7 +63,8 @@ pub fn restore_backup(
             });
         }
     };
-    adopt_generation(dir, checked.summary.generation, &checked.memory, || {
+    let which = (request.shard, checked.summary.generation);
+    adopt_generation(dir, request.folders, which, &checked.memory, || {
         if let Some((model, to)) = model {
             extract(backup, &model.sha256, model.bytes, to)?;
         }

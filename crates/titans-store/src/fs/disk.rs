@@ -1,12 +1,12 @@
 //! The real disk, reached through a handle of the folder.
 //!
 //! Names are resolved against the open folder, so a folder that is moved while it is open
-//! cannot divert a write.
+//! cannot divert a write, and no symbolic link below it is followed.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Storage, StorageFile};
+use super::kernel::{flush_folder, rename_new, set_aside};
+use super::{Entry, EntryKind, FolderMode, Storage, StorageFile};
 
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
@@ -28,6 +29,10 @@ const CREATE: OFlags = OFlags::WRONLY
     .union(OFlags::CLOEXEC);
 const LOCK: OFlags = OFlags::RDWR
     .union(OFlags::CREATE)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+/// A lock that exists, where nothing can be written.
+const LOCK_ONLY: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::RDONLY
@@ -55,14 +60,15 @@ pub struct DiskStorage {
 }
 
 impl DiskStorage {
-    /// Opens a folder that exists.
+    /// Opens a folder that exists. A relative path is resolved here, once.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let folder = rustix::fs::open(path, FOLDER, Mode::empty())?;
+        let path = std::path::absolute(path)?;
+        let folder = rustix::fs::open(&path, FOLDER, Mode::empty())?;
         Ok(Self {
-            path: path.to_owned(),
+            path,
             folder,
             lock: None,
         })
@@ -74,20 +80,42 @@ impl DiskStorage {
     /// # Errors
     /// What the operating system says.
     pub fn create(path: &Path) -> io::Result<Self> {
+        Self::create_for(path, FolderMode::OwnerOnly)
+    }
+
+    /// [`DiskStorage::create`], where new folders may be shared with the group of the folder
+    /// that they are in.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn create_for(path: &Path, mode: FolderMode) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
         let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.is_dir()).collect();
-        for dir in missing
-            .iter()
-            .rev()
-            .filter(|dir| !dir.as_os_str().is_empty())
+        // Who died or is busy between creating a folder and flushing its name leaves one such
+        // folder: the deepest that exists, and nothing is in it yet.
+        let deepest = missing.last().map_or(Some(&*path), |dir| dir.parent());
+        if let Some(deepest) = deepest
+            && std::fs::read_dir(deepest).is_ok_and(|mut names| names.next().is_none())
         {
+            match flush_parent(deepest) {
+                // Somebody else's folder, which we may pass through and not read.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                flushed => flushed?,
+            }
+        }
+        for dir in missing.iter().rev() {
             match DirBuilder::new().mode(0o700).create(dir) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-                created => created?,
+                created => {
+                    created?;
+                    if let (FolderMode::Group, Some(parent)) = (mode, dir.parent()) {
+                        Self::open(parent)?.share(&Self::open(dir)?.folder, 0o070)?;
+                    }
+                }
             }
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+            flush_parent(dir)?;
         }
-        Self::open(path)
+        Self::open(&path)
     }
 
     /// The kind of network file system that the folder lies on, if it does.
@@ -106,7 +134,86 @@ impl DiskStorage {
 
     /// The permission bits of the folder.
     pub(crate) fn mode(&self) -> io::Result<u32> {
-        Ok(rustix::fs::fstat(&self.folder)?.st_mode & 0o7777)
+        mode_of(&self.folder)
+    }
+
+    /// Gives what was just created in this folder those of `rights` that the group of the
+    /// folder has, if that group may write here. A file system without modes has none to give.
+    pub(crate) fn share(&self, created: impl AsFd, rights: u32) -> io::Result<()> {
+        let folder = self.mode()?;
+        if folder & 0o020 == 0 {
+            return Ok(());
+        }
+        let mode = mode_of(&created)? | (folder & rights);
+        match rustix::fs::fchmod(&created, Mode::from_raw_mode(mode as _)) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            changed => Ok(changed?),
+        }
+    }
+
+    /// The folder that `name` lies in, and its name there. Each folder on the way is opened by
+    /// itself, so that none can be a symbolic link.
+    fn place<'a>(&self, name: &'a str) -> io::Result<(Place<'_>, &'a str)> {
+        let mut place = Place::Here(self.folder.as_fd());
+        let mut rest = name;
+        while let Some((folder, below)) = rest.split_once('/') {
+            let flags = FOLDER | OFlags::NOFOLLOW;
+            let opened = rustix::fs::openat(&place, folder, flags, Mode::empty())?;
+            place = Place::Below(opened);
+            rest = below;
+        }
+        Ok((place, rest))
+    }
+
+    fn open_at(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let (place, name) = self.place(name)?;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(File::from(rustix::fs::openat(&place, name, flags, mode)?))
+    }
+
+    /// The sub-folder `folder`, or the folder itself; `None` where there is no such sub-folder.
+    fn read_folder(&self, folder: &str) -> io::Result<Option<(OwnedFd, rustix::fs::Dir)>> {
+        let (place, name) = match self.place(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let name = if name.is_empty() { "." } else { name };
+        let flags = FOLDER | OFlags::NOFOLLOW;
+        let opened = match rustix::fs::openat(&place, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) if !folder.is_empty() => return Ok(None),
+            opened => opened?,
+        };
+        let dir = rustix::fs::Dir::read_from(&opened)?;
+        Ok(Some((opened, dir)))
+    }
+}
+
+/// The folder itself, or one below it.
+enum Place<'a> {
+    Here(BorrowedFd<'a>),
+    Below(OwnedFd),
+}
+
+impl AsFd for Place<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Here(folder) => *folder,
+            Self::Below(folder) => folder.as_fd(),
+        }
+    }
+}
+
+fn mode_of(file: impl AsFd) -> io::Result<u32> {
+    // Its type differs between systems.
+    #[allow(clippy::unnecessary_cast)]
+    Ok(rustix::fs::fstat(file)?.st_mode as u32 & 0o7777)
+}
+
+/// Flushes the name of `path`.
+pub(crate) fn flush_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => flush_folder(File::open(parent)?),
+        None => Ok(()),
     }
 }
 
@@ -116,12 +223,17 @@ impl Storage for DiskStorage {
     }
 
     fn try_lock(&mut self, name: &str) -> io::Result<bool> {
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = File::from(rustix::fs::openat(&self.folder, name, LOCK, mode)?);
+        let file = match self.open_at(name, LOCK) {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                self.open_at(name, LOCK_ONLY).map_err(|_| error)?
+            }
+            opened => opened?,
+        };
         match file.try_lock() {
             Ok(()) => {
                 // For people only; nothing is ever decided by it.
                 let owner = format!("pid {}\n", std::process::id());
+                let _ = self.share(&file, 0o060);
                 let _ = file
                     .set_len(0)
                     .and_then(|()| (&file).write_all(owner.as_bytes()));
@@ -134,12 +246,8 @@ impl Storage for DiskStorage {
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        let name = if folder.is_empty() { "." } else { folder };
-        let opened =
-            rustix::fs::openat(&self.folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
-        let dir = match opened {
-            Err(Errno::NOENT) if !folder.is_empty() => return Ok(Vec::new()),
-            opened => rustix::fs::Dir::new(opened?)?,
+        let Some((_, dir)) = self.read_folder(folder)? else {
+            return Ok(Vec::new());
         };
         let mut names = Vec::new();
         for entry in dir {
@@ -155,9 +263,40 @@ impl Storage for DiskStorage {
         Ok(names)
     }
 
+    fn entries(&self, folder: &str) -> io::Result<Vec<Entry>> {
+        let Some((opened, dir)) = self.read_folder(folder)? else {
+            return Ok(Vec::new());
+        };
+        let mut entries = Vec::new();
+        for entry in dir {
+            let entry = entry?;
+            let raw = entry.file_name();
+            if matches!(raw.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&opened, raw, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                stat => stat?,
+            };
+            let name = OsStr::from_bytes(raw.to_bytes());
+            entries.push(Entry {
+                kind: match (name.to_str(), FileType::from_raw_mode(stat.st_mode)) {
+                    (None, _) => EntryKind::Unnameable,
+                    (_, FileType::RegularFile) => EntryKind::File,
+                    (_, FileType::Directory) => EntryKind::Folder,
+                    (_, FileType::Symlink) => EntryKind::Link,
+                    _ => EntryKind::Other,
+                },
+                name: name.to_string_lossy().into_owned(),
+                bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+            });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
     fn read(&self, name: &str, max_bytes: u64) -> io::Result<Vec<u8>> {
-        let fd = rustix::fs::openat(&self.folder, name, READ, Mode::empty())?;
-        let file = File::from(fd);
+        let file = self.open_at(name, READ)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
@@ -169,36 +308,26 @@ impl Storage for DiskStorage {
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Box<dyn StorageFile>> {
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = File::from(rustix::fs::openat(&self.folder, name, CREATE, mode)?);
-        // A full disk shows here, before any state changes. File systems that cannot set
-        // room aside show it while writing.
-        if len > 0 {
-            let flags = rustix::fs::FallocateFlags::empty();
-            match rustix::fs::fallocate(&file, flags, 0, len) {
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
-                Err(error) => {
-                    drop(file);
-                    let _ = self.remove(name);
-                    return Err(error.into());
-                }
+        let file = self.open_at(name, CREATE)?;
+        let prepare = || {
+            self.share(&file, 0o060)?;
+            // A full disk shows here, before any state changes.
+            match len {
+                0 => Ok(()),
+                len => set_aside(&file, len),
             }
+        };
+        if let Err(error) = prepare() {
+            drop(file);
+            let _ = self.remove(name);
+            return Err(error);
         }
         Ok(Box::new(DiskFile { file }))
     }
 
     fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
-        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-        {
-            let flags = rustix::fs::RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(&self.folder, from, &self.folder, to, flags) {
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
-                renamed => return Ok(renamed?),
-            }
-        }
-        // Where the kernel or the file system lacks the flag: a link never replaces either.
-        self.link(from, to)?;
-        self.remove(from)
+        let ((from_place, from), (to_place, to)) = (self.place(from)?, self.place(to)?);
+        rename_new((from_place.as_fd(), from), (to_place.as_fd(), to))
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
@@ -213,18 +342,32 @@ impl Storage for DiskStorage {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.folder, name, AtFlags::empty())?)
+        let (place, name) = self.place(name)?;
+        Ok(rustix::fs::unlinkat(&place, name, AtFlags::empty())?)
     }
 
     fn make_folder(&self, name: &str) -> io::Result<()> {
         match rustix::fs::mkdirat(&self.folder, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Ok(()) => {
+                let flags = FOLDER | OFlags::NOFOLLOW;
+                let made = rustix::fs::openat(&self.folder, name, flags, Mode::empty())?;
+                self.share(made, 0o070)?;
+                self.sync_folder()
+            }
+            Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.folder)?)
+        flush_folder(&self.folder)
+    }
+
+    fn sync_names(&self, folder: &str) -> io::Result<()> {
+        match self.read_folder(folder)? {
+            Some((opened, _)) => flush_folder(opened),
+            None => Ok(()),
+        }
     }
 }
 

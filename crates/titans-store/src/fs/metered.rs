@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Storage, StorageFile};
+use super::{Entry, Storage, StorageFile};
 
 /// What a [`MemoryStore`](crate::MemoryStore) has spent since it was opened. Take it before
 /// and after a call, and the difference is what that call spent.
@@ -104,6 +104,10 @@ impl Storage for Metered {
         self.storage.list(folder)
     }
 
+    fn entries(&self, folder: &str) -> io::Result<Vec<Entry>> {
+        self.storage.entries(folder)
+    }
+
     fn read(&self, name: &str, max_bytes: u64) -> io::Result<Vec<u8>> {
         self.storage.read(name, max_bytes)
     }
@@ -133,6 +137,10 @@ impl Storage for Metered {
 
     fn sync_folder(&self) -> io::Result<()> {
         self.meter.flush(|| self.storage.sync_folder())
+    }
+
+    fn sync_names(&self, folder: &str) -> io::Result<()> {
+        self.meter.flush(|| self.storage.sync_names(folder))
     }
 }
 

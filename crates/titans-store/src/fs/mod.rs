@@ -6,6 +6,8 @@
 mod disk;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod folder_mode;
+mod kernel;
 mod metered;
 
 use std::fmt;
@@ -13,12 +15,14 @@ use std::io;
 use std::path::Path;
 
 pub use disk::DiskStorage;
+pub(crate) use disk::flush_parent;
 #[cfg(feature = "fault-injection")]
 pub use fault::{CrashPoint, Fault, FaultyStorage};
+pub use folder_mode::FolderMode;
 pub use metered::Spent;
 pub(crate) use metered::{Meter, Metered};
 
-/// One folder, seen as names. A name may carry one sub-folder in front: `quarantine/x`.
+/// One folder, seen as names. A name may carry sub-folders in front: `quarantine/x`.
 pub trait Storage: fmt::Debug + Send + Sync {
     /// The folder, for messages.
     fn path(&self) -> &Path;
@@ -31,11 +35,23 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// when that is empty. An absent sub-folder has none.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 
+    /// Everything in the sub-folder `folder`, or in the folder itself when that is empty, in
+    /// the order of names. An absent sub-folder has nothing in it.
+    fn entries(&self, folder: &str) -> io::Result<Vec<Entry>> {
+        let names = self.list(folder)?.into_iter();
+        let file = |name| Entry {
+            name,
+            kind: EntryKind::File,
+            bytes: 0,
+        };
+        Ok(names.map(file).collect())
+    }
+
     /// At most the first `max_bytes` of a regular file; symbolic links are not followed.
     fn read(&self, name: &str, max_bytes: u64) -> io::Result<Vec<u8>>;
 
-    /// Creates a file that must not exist, readable by its owner only, with room for `len`
-    /// bytes set aside.
+    /// Creates a file that must not exist, for its owner only unless the folder is shared with
+    /// a group, with room for `len` bytes set aside.
     fn create(&self, name: &str, len: u64) -> io::Result<Box<dyn StorageFile>>;
 
     /// Renames a file within the folder; fails when the new name is taken.
@@ -47,11 +63,44 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Creates a sub-folder, readable by its owner only, unless it exists.
+    /// Creates a sub-folder, with the rights that a file would get, and flushes its name;
+    /// nothing is done where it exists.
     fn make_folder(&self, name: &str) -> io::Result<()>;
 
     /// Flushes the names in the folder to the device.
     fn sync_folder(&self) -> io::Result<()>;
+
+    /// Flushes the names in a sub-folder, or in the folder itself when `folder` is empty.
+    fn sync_names(&self, folder: &str) -> io::Result<()> {
+        let _ = folder;
+        self.sync_folder()
+    }
+}
+
+/// One name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, without the folder.
+    pub name: String,
+    /// What it names.
+    pub kind: EntryKind,
+    /// The length of a file.
+    pub bytes: u64,
+}
+
+/// What a name in a folder names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link, which nothing here follows.
+    Link,
+    /// A pipe, a socket or a device.
+    Other,
+    /// Anything whose name is not UTF-8, so that it cannot be told by it.
+    Unnameable,
 }
 
 /// A file being written.

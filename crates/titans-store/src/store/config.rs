@@ -2,6 +2,7 @@
 
 use crate::codec::Precision;
 use crate::format::limits::Limits;
+use crate::fs::FolderMode;
 
 /// Records after which a journal gives way to a new base. More would make opening slow.
 pub(super) const MAX_RECORDS: u64 = 32;
@@ -21,6 +22,8 @@ pub struct StoreConfig {
     pub delta_check: DeltaCheck,
     /// Whether a folder on a network file system is accepted. Default: it is not.
     pub network: NetworkFolders,
+    /// Who besides its owner may use the folder. Default: nobody.
+    pub folders: FolderMode,
 }
 
 impl Default for StoreConfig {
@@ -32,6 +35,7 @@ impl Default for StoreConfig {
             precision: Precision::Exact,
             delta_check: DeltaCheck::default(),
             network: NetworkFolders::default(),
+            folders: FolderMode::default(),
         }
     }
 }

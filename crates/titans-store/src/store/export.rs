@@ -5,11 +5,12 @@ use std::path::Path;
 use super::chain::survey;
 use super::files;
 use super::generation::{Generation, JournalName, Slot};
+use super::open::{lock, open_folder};
 use super::readers::{newest_beside_writer, open_error};
-use super::{NetworkFolders, forget, lock, open_folder, save};
+use super::{NetworkFolders, forget, save};
 use crate::codec::encode::Plan;
 use crate::error::StoreError;
-use crate::fs::{DiskStorage, Storage};
+use crate::fs::{DiskStorage, FolderMode, Storage};
 use crate::image::{ShardId, Stamp};
 use crate::key::Access;
 
@@ -77,13 +78,14 @@ pub(crate) fn export_generation(
 /// has succeeded. The lock is held throughout.
 pub(crate) fn adopt_generation(
     dir: &Path,
-    number: u64,
+    folders: FolderMode,
+    (shard, number): (ShardId, u64),
     bytes: &[u8],
     before: impl FnOnce() -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut storage = open_folder(dir, NetworkFolders::Refuse)?;
+    let mut storage = open_folder(dir, NetworkFolders::Refuse, folders)?;
     lock(&mut storage)?;
-    forget::refuse_forgotten(&storage)?;
+    forget::refuse_forgotten(&storage, shard)?;
     let is_ours = |name: &String| {
         Slot::from_file_name(name).is_some() || JournalName::from_file_name(name).is_some()
     };

@@ -51,7 +51,8 @@ impl MemoryReader {
     /// A reader of one folder. Nothing is read yet.
     pub fn new(dir: &Path, shard: ShardId, limits: Limits) -> Self {
         Self {
-            dir: dir.to_owned(),
+            // Only a process without a current folder has no absolute paths.
+            dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
             shard,
             limits,
             key: None,

@@ -20,14 +20,14 @@ use std::path::PathBuf;
 use super::files::{io_error, path_of};
 use super::generation::twenty_digits;
 use super::recovery::TEMPORARY;
-use super::{MemoryStore, files};
+use super::{MemoryStore, files, save};
 use crate::error::StoreError;
 use crate::format::limits::at_most;
 use crate::fs::{StorageFile, write_whole};
 use crate::image::ShardId;
 use crate::key;
 
-const MAGIC: [u8; 8] = *b"TITANREC";
+pub(super) const MAGIC: [u8; 8] = *b"TITANREC";
 const VERSION: u16 = 1;
 const FLAG_SEALED: u16 = 1;
 const HEAD_LEN: usize = 40;
@@ -160,8 +160,7 @@ impl MemoryStore {
         let temporary = format!("{TEMPORARY}{}-{}-{number}", std::process::id(), log.name);
         let name = file_name(log.name, number);
         let written = || {
-            let mut file = storage
-                .create(&temporary, bytes.len() as u64)
+            let mut file = save::create_temporary(storage, &temporary, bytes.len() as u64)
                 .map_err(io_error(storage, "create", &temporary))?;
             write_whole(&mut *file, &bytes).map_err(io_error(storage, "write", &temporary))?;
             file.sync()
@@ -423,9 +422,9 @@ impl MemoryStore {
     }
 }
 
-/// Whether a file of a folder is a log.
-pub(super) fn is_log(file_name: &str) -> bool {
-    parse_file_name(file_name).is_some()
+/// The log that a file of a folder belongs to.
+pub(super) fn log_of(file_name: &str) -> Option<&str> {
+    parse_file_name(file_name).map(|(log, _)| log)
 }
 
 fn file_name(name: &str, number: u64) -> String {

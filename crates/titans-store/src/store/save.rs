@@ -4,6 +4,7 @@
 //! and the name is flushed before the save is acknowledged. A power loss at any point leaves
 //! either the generation before or the new one, whole.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::files::{io_error, path_of};
@@ -12,7 +13,7 @@ use super::recovery::TEMPORARY;
 use crate::codec::decode::decode_all;
 use crate::codec::encode::Plan;
 use crate::error::StoreError;
-use crate::fs::{Storage, write_whole};
+use crate::fs::{Storage, StorageFile, write_whole};
 use crate::image::{MemoryImage, Stamp};
 use crate::key::Access;
 
@@ -129,8 +130,7 @@ fn temporary_name(generation: Generation, attempt: u32) -> String {
 
 fn attempt(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<String, StoreError> {
     let written = || {
-        let mut file = storage
-            .create(name, bytes.len() as u64)
+        let mut file = create_temporary(storage, name, bytes.len() as u64)
             .map_err(io_error(storage, "create", name))?;
         write_whole(&mut *file, bytes).map_err(io_error(storage, "write", name))?;
         file.sync().map_err(io_error(storage, "flush", name))
@@ -138,10 +138,26 @@ fn attempt(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<String, St
     match written() {
         Ok(()) => Ok(name.to_owned()),
         Err(error) => {
-            // The next open sweeps what cannot be removed now.
+            // The next attempt or the next open sweeps what cannot be removed now.
             let _ = storage.remove(name);
             Err(error)
         }
+    }
+}
+
+/// Creates a file under a temporary name. One that is there is what an earlier failure could
+/// not remove: the holder of the lock is the only one who makes them.
+pub(super) fn create_temporary(
+    storage: &dyn Storage,
+    name: &str,
+    len: u64,
+) -> io::Result<Box<dyn StorageFile>> {
+    match storage.create(name, len) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            storage.remove(name)?;
+            storage.create(name, len)
+        }
+        created => created,
     }
 }
 

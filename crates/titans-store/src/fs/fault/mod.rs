@@ -12,18 +12,22 @@
 //!
 //! It locks nothing, as a broken network file system would.
 
-use std::collections::BTreeMap;
+mod crash_point;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Storage, StorageFile};
+pub use self::crash_point::CrashPoint;
+use super::{Entry, EntryKind, Storage, StorageFile};
 
 /// What one step does instead of its work.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// It fails with this error; a write half way, a flush after a third.
+    /// It fails with this error; a write half way, a flush after a third. `Other` is `EIO`, of
+    /// which there is no kind.
     Error(io::ErrorKind),
     /// A write accepts one byte; other steps work.
     ShortWrite,
@@ -44,6 +48,8 @@ struct Disk {
     done: Vec<Done>,
     steps: Vec<&'static str>,
     faults: BTreeMap<usize, Fault>,
+    /// From which step on, and with what.
+    refused: BTreeMap<&'static str, (usize, io::ErrorKind)>,
 }
 
 /// One thing that happened.
@@ -83,6 +89,27 @@ impl FaultyStorage {
         let mut disk = self.disk();
         let step = disk.steps.len().saturating_add(step);
         disk.faults.insert(step, fault);
+    }
+
+    /// Lets every step of these names fail from now on, as on a full disk or a file system that
+    /// cannot do them, until [`FaultyStorage::heal`].
+    pub fn refuse(&self, steps: &[&'static str], kind: io::ErrorKind) {
+        self.refuse_from(0, steps, kind);
+    }
+
+    /// [`FaultyStorage::refuse`] from the `step`-th step on, counted from 0.
+    pub fn refuse_from(&self, step: usize, steps: &[&'static str], kind: io::ErrorKind) {
+        let mut disk = self.disk();
+        let step = disk.steps.len().saturating_add(step);
+        let refused = steps.iter().map(|&name| (name, (step, kind)));
+        disk.refused.extend(refused);
+    }
+
+    /// Lets every later step succeed.
+    pub fn heal(&self) {
+        let mut disk = self.disk();
+        disk.refused.clear();
+        disk.faults.clear();
     }
 
     /// Notes that the caller was told that generation `number` is durable.
@@ -159,9 +186,12 @@ impl FaultyStorage {
         let mut disk = self.disk();
         let step = disk.steps.len();
         disk.steps.push(name);
-        match disk.faults.get(&step).copied() {
+        let refused = disk.refused.get(name).copied();
+        let refused = refused.filter(|(from, _)| step >= *from);
+        let refused = refused.map(|(_, kind)| Fault::Error(kind));
+        match refused.or(disk.faults.get(&step).copied()) {
             Some(Fault::Error(kind)) if !matches!(name, "write" | "sync" | "sync data") => {
-                Err(kind.into())
+                Err(error_of(kind))
             }
             fault => Ok(fault),
         }
@@ -195,141 +225,6 @@ impl FaultyStorage {
     }
 }
 
-/// What may and what must be on the disk at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct CrashPoint {
-    durable: Vec<Vec<u8>>,
-    unflushed: BTreeMap<usize, Vec<(usize, Vec<u8>)>>,
-    durable_names: Names,
-    unflushed_names: Vec<Vec<Change>>,
-    /// The last generation that was acknowledged by then.
-    pub acknowledged: Option<u64>,
-}
-
-/// Bytes that a disk writes all or none of.
-const SECTOR: usize = 512;
-
-impl CrashPoint {
-    fn happen(&mut self, done: &Done) {
-        match done {
-            Done::Wrote { file, at, bytes } => {
-                if self.durable.len() <= *file {
-                    self.durable.resize(*file + 1, Vec::new());
-                }
-                self.unflushed
-                    .entry(*file)
-                    .or_default()
-                    .push((*at, bytes.clone()));
-            }
-            Done::Flushed { file } => {
-                let writes = self.unflushed.remove(file).unwrap_or_default();
-                for (at, bytes) in &writes {
-                    self.write(*file, *at, bytes);
-                }
-            }
-            Done::FailedToFlush { file } => {
-                let writes = self.unflushed.remove(file).unwrap_or_default();
-                let total: usize = writes.iter().map(|(_, bytes)| bytes.len()).sum();
-                self.write_cut(*file, &writes, total / 3);
-            }
-            Done::Named(changes) => self.unflushed_names.push(changes.clone()),
-            Done::FlushedNames => {
-                for changes in std::mem::take(&mut self.unflushed_names) {
-                    apply(&mut self.durable_names, &changes);
-                }
-            }
-            Done::Acknowledged(number) => self.acknowledged = Some(*number),
-        }
-    }
-
-    /// Bytes that a power loss may take from files.
-    pub fn unflushed_bytes(&self) -> usize {
-        let writes = self.unflushed.values().flatten();
-        writes.map(|(_, bytes)| bytes.len()).sum()
-    }
-
-    /// Changes of names that a power loss may take.
-    pub fn unflushed_names(&self) -> usize {
-        self.unflushed_names.len()
-    }
-
-    /// What is left when each un-flushed file is cut after `bytes` of its un-flushed bytes,
-    /// and the first `names` changes of names survive.
-    pub fn cut(&self, bytes: usize, names: usize) -> FaultyStorage {
-        let mut after = self.clone();
-        for (file, writes) in &self.unflushed {
-            after.write_cut(*file, writes, bytes);
-        }
-        for changes in self.unflushed_names.iter().take(names) {
-            apply(&mut after.durable_names, changes);
-        }
-        after.into_storage()
-    }
-
-    /// What is left when chance decides for every sector, every change of a name, and whether
-    /// a file got its length before its contents. `random` gives any 64 bits.
-    pub fn scatter(&self, mut random: impl FnMut() -> u64) -> FaultyStorage {
-        let mut after = self.clone();
-        for (file, writes) in &self.unflushed {
-            for (at, bytes) in writes {
-                if random() & 3 == 0 {
-                    // The length is on the disk, whatever becomes of the contents.
-                    after.write(*file, at + bytes.len(), &[]);
-                }
-                let mut start = 0;
-                while start < bytes.len() {
-                    let to_border = SECTOR - (at + start) % SECTOR;
-                    let end = (start + to_border).min(bytes.len());
-                    if random() & 1 == 0 {
-                        after.write(*file, at + start, &bytes[start..end]);
-                    }
-                    start = end;
-                }
-            }
-        }
-        for changes in &self.unflushed_names {
-            if random() & 1 == 0 {
-                apply(&mut after.durable_names, changes);
-            }
-        }
-        after.into_storage()
-    }
-
-    fn write_cut(&mut self, file: usize, writes: &[(usize, Vec<u8>)], mut left: usize) {
-        for (at, bytes) in writes {
-            let len = bytes.len().min(left);
-            if len > 0 {
-                self.write(file, *at, &bytes[..len]);
-            }
-            left -= len;
-        }
-    }
-
-    fn write(&mut self, file: usize, at: usize, bytes: &[u8]) {
-        let contents = &mut self.durable[file];
-        let end = at + bytes.len();
-        if contents.len() < end {
-            contents.resize(end, 0);
-        }
-        contents[at..end].copy_from_slice(bytes);
-    }
-
-    fn into_storage(self) -> FaultyStorage {
-        let contents = |file: usize| self.durable.get(file).cloned().unwrap_or_default();
-        let names = self.durable_names.iter();
-        FaultyStorage::with_files(names.map(|(name, &file)| (name.clone(), contents(file))))
-    }
-}
-
-fn apply(names: &mut Names, changes: &[Change]) {
-    for (name, file) in changes {
-        match file {
-            Some(file) => names.insert(name.clone(), *file),
-            None => names.remove(name),
-        };
-    }
-}
-
 impl Storage for FaultyStorage {
     fn path(&self) -> &Path {
         Path::new("memory")
@@ -351,6 +246,35 @@ impl Storage for FaultyStorage {
             .filter_map(|name| name.strip_prefix(&prefix));
         let names = names.filter(|name| !name.contains('/'));
         Ok(names.map(str::to_owned).collect())
+    }
+
+    fn entries(&self, folder: &str) -> io::Result<Vec<Entry>> {
+        let prefix = match folder {
+            "" => String::new(),
+            folder => format!("{folder}/"),
+        };
+        let disk = self.disk();
+        let mut entries = Vec::new();
+        let mut folders = BTreeSet::new();
+        for (name, &file) in &disk.names {
+            let Some(name) = name.strip_prefix(&prefix) else {
+                continue;
+            };
+            match name.split_once('/') {
+                Some((folder, _)) => drop(folders.insert(folder.to_owned())),
+                None => entries.push(Entry {
+                    name: name.to_owned(),
+                    kind: EntryKind::File,
+                    bytes: disk.files.get(file).map_or(0, Vec::len) as u64,
+                }),
+            }
+        }
+        entries.extend(folders.into_iter().map(|name| Entry {
+            name,
+            kind: EntryKind::Folder,
+            bytes: 0,
+        }));
+        Ok(entries)
     }
 
     fn read(&self, name: &str, max_bytes: u64) -> io::Result<Vec<u8>> {
@@ -422,7 +346,7 @@ impl FaultyFile {
         let file = self.file;
         let fault = self.storage.step(name)?;
         let (done, outcome) = match fault {
-            Some(Fault::Error(kind)) => (Done::FailedToFlush { file }, Err(kind.into())),
+            Some(Fault::Error(kind)) => (Done::FailedToFlush { file }, Err(error_of(kind))),
             _ => (Done::Flushed { file }, Ok(())),
         };
         self.storage.disk().done.push(done);
@@ -440,7 +364,7 @@ impl StorageFile for FaultyFile {
             Some(Fault::Error(io::ErrorKind::Interrupted)) => {
                 (0, Err(io::ErrorKind::Interrupted.into()))
             }
-            Some(Fault::Error(kind)) => (bytes.len() / 2, Err(kind.into())),
+            Some(Fault::Error(kind)) => (bytes.len() / 2, Err(error_of(kind))),
         };
         let mut disk = self.storage.disk();
         let contents = &mut disk.files[self.file];
@@ -457,5 +381,12 @@ impl StorageFile for FaultyFile {
 
     fn sync_data(&mut self) -> io::Result<()> {
         self.flush("sync data")
+    }
+}
+
+fn error_of(kind: io::ErrorKind) -> io::Error {
+    match kind {
+        io::ErrorKind::Other => rustix::io::Errno::IO.into(),
+        kind => kind.into(),
     }
 }

@@ -1,10 +1,13 @@
 //! Every way a file or a folder of files can be refused.
 
+mod class;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use self::class::{ErrorClass, is_passing};
 use crate::image::ShardId;
 use crate::store::Generation;
 
@@ -327,7 +330,10 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The folder can be written by other users of the machine.
-    #[error("{} can be written by other users (mode {mode:04o})", .path.display())]
+    #[error(
+        "{} can be written by other users (mode {mode:04o}); take their rights away, or accept the group with FolderMode::Group",
+        .path.display()
+    )]
     OpenToOthers {
         /// The folder.
         path: PathBuf,
@@ -349,6 +355,14 @@ pub enum StoreError {
         path: PathBuf,
         /// Which file system.
         kind: &'static str,
+    },
+    /// The file system has no locks, without which two writers would not know of each other.
+    #[error("{} lies on a file system without locks, and a memory needs one: {source}", .path.display())]
+    NoLocks {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
     },
     /// The memory was forgotten; its folder only remembers that.
     #[error("the memory in {} was forgotten", .path.display())]
@@ -408,7 +422,7 @@ pub enum StoreError {
         /// The SHA-256 of the bytes in hexadecimal.
         found: String,
     },
-    /// A backup lacks something or does not hang together.
+    /// A backup lacks something, or its parts do not fit together.
     #[error("the backup cannot be used: {reason}")]
     BackupLayout {
         /// What is missing or wrong.
@@ -453,54 +467,4 @@ impl StoreError {
             other => other,
         }
     }
-
-    /// Whether the bytes are bad, so that an older generation should take their place.
-    ///
-    /// A file that is merely too new, too large for this host or another shard's is not
-    /// damaged: falling back from it would silently lose what it holds. Undefined codes
-    /// count as too new, because they are only reached once the checksums match.
-    pub fn is_damage(&self) -> bool {
-        match self.cause() {
-            Self::Io { source, .. } => source.raw_os_error() == Some(EIO),
-            Self::NotTitanmem { .. }
-            | Self::TooShort { .. }
-            | Self::NotZero { .. }
-            | Self::Mismatch { .. }
-            | Self::Checksum { .. }
-            | Self::Digest { .. }
-            | Self::Misplaced { .. }
-            | Self::HeaderEncoding { .. }
-            | Self::HeaderField { .. }
-            | Self::Frame { .. }
-            | Self::Coordinates { .. }
-            | Self::NotFinite { .. }
-            | Self::Record { .. }
-            | Self::Orphan { .. }
-            | Self::BadDelta { .. }
-            | Self::WrongSequence { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the disk or the quota is full.
-    pub(crate) fn is_out_of_space(&self) -> bool {
-        match self.cause() {
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            ),
-            _ => false,
-        }
-    }
-
-    /// Whether a file was not there.
-    pub(crate) fn is_not_found(&self) -> bool {
-        match self.cause() {
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            _ => false,
-        }
-    }
 }
-
-/// The number of "input/output error", the same on every Unix.
-const EIO: i32 = 5;
