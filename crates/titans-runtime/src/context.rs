@@ -49,6 +49,8 @@ pub(crate) struct Context {
     pool: ThreadPool,
     /// The process that opened the runtime: a child that is forked has none of its threads.
     process: u32,
+    /// How often it had been forked then.
+    forks: u64,
 }
 
 impl Context {
@@ -94,6 +96,7 @@ impl Context {
             meters: Meters::new(),
             pool,
             process: std::process::id(),
+            forks: titans_process::forks(),
             config,
         })
     }
@@ -119,12 +122,11 @@ impl Context {
     /// An error in a child of the process that opened the runtime. Asked before any lock is
     /// taken: in the child, another thread of the parent may hold it forever.
     pub(crate) fn check_process(&self) -> Result<(), RuntimeError> {
-        let child = std::process::id();
-        match child == self.process {
+        match titans_process::forks() == self.forks {
             true => Ok(()),
             false => Err(RuntimeError::Forked {
                 parent: self.process,
-                child,
+                child: std::process::id(),
             }),
         }
     }

@@ -116,10 +116,11 @@ impl Shard {
         let snapshot = Arc::new(successor);
         let mark = Mark::of(&snapshot);
         let durability = context.bounds.durability;
-        let mut state = self.state.lock();
+        // Before the marks: whoever is told that it is visible finds it.
         let started = Instant::now();
         let replaced = self.published.publish(Arc::clone(&snapshot));
         let published_in = started.elapsed();
+        let mut state = self.state.lock();
         state.live.add(&snapshot);
         state.visible = mark;
         let mut tokens_dropped = 0;
