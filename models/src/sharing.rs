@@ -190,6 +190,12 @@ impl Shard {
         spawn(move || shard.order(kind).wait())
     }
 
+    /// Hands a chunk over, whoever is at work.
+    pub(crate) fn hand_over(&self) {
+        self.lock().ready += 1;
+        self.wake_learner();
+    }
+
     /// Has what waits saved now.
     pub(crate) fn hurry(&self) {
         self.savers.push();

@@ -13,12 +13,14 @@ fn join<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) {
 /// A command that needs quiet, beside a learner with chunks to learn.
 fn quiet_beside_learning(careless: Careless) {
     let shard = Shard::new(Start {
-        ready: 2,
+        ready: 1,
+        unsaved: 1,
         careless,
         ..Start::default()
     });
     let threads = [shard.spawn_learner(), shard.spawn_saver()];
     let outcome = shard.order(Kind::Quiet);
+    shard.hand_over();
     assert_eq!(outcome.wait(), End::CarriedOut);
     shard.wait_until_idle();
     shard.close_lines();
