@@ -129,13 +129,13 @@ mod careless {
     #[test]
     #[should_panic(expected = "deadlock")]
     fn a_learner_who_ends_in_silence_leaves_a_command_waiting() {
-        every_order(|| quiet_beside_learning(Careless::Learner));
+        every_order_within(2, || quiet_beside_learning(Careless::Learner));
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
     fn without_a_call_after_quiet_chunks_are_not_learned() {
-        every_order(|| quiet_beside_learning(Careless::AfterQuiet));
+        every_order_within(2, || quiet_beside_learning(Careless::AfterQuiet));
     }
 
     #[test]
