@@ -3,9 +3,12 @@
 
 A crash suite that has never failed proves nothing. Each mutation below removes one flush,
 skips one checksum or swaps two steps in a copy of the crate; then the crash and damage tests
-must go red. Prints a table, and exits with 1 if any mutation survives.
+must go red. The same for the desk of titans-runtime, which decides who works on a shard, and
+the models that try it in every order of events. Prints a table, and exits with 1 if any
+mutation survives.
 
 Usage: scripts/mutation_check.py [NAME ...]      (all of them take about ten minutes)
+       scripts/mutation_check.py desk            (those of the desk alone)
 """
 
 import os
@@ -21,6 +24,12 @@ CRASH = ["--test", "crash_at_every_step"]
 DAMAGE = ["--test", "rejects_malformed", "--test", "journal_folder", "--test", "store_folder"]
 SEALED = ["--test", "encrypted_folder"]
 BACKUP = ["--test", "backup_restores_bytes"]
+# Not tests of the store: the models of the runtime's protocols.
+MODELS = ["models"]
+DESK = "crates/titans-runtime/src/shard/desk.rs"
+# What the models are built from.
+MODELLED = [DESK, "crates/titans-runtime/src/shard/lease.rs", "crates/titans-runtime/src/published.rs",
+            "crates/titans-runtime/src/sync.rs"]
 
 # name, file, text, replacement, tests that must fail
 MUTATIONS = [
@@ -93,13 +102,45 @@ MUTATIONS = [
      "        row.append(&mut bound);", "        let _ = row;", SEALED),
     ("backup: digests not read", "src/backup/restore.rs",
      "let found = hex(&hashes.sha256);\n                if found", "let found = expected.to_owned();\n                if found", BACKUP),
+    ("desk: a command is begun beside a learner", DESK,
+     "|| (needs_quiet && self.learning)", "", MODELS),
+    ("desk: learns beside a command that needs quiet", DESK,
+     "self.quiet = needs_quiet;", "", MODELS),
+    ("desk: learns before a command that waits for quiet", DESK,
+     "!self.quiet && !self.line.iter().any(Orders::needs_quiet)", "!self.quiet", MODELS),
+    ("desk: two learners have a shard", DESK,
+     "let may = !self.learning && self.lets_learn();", "let may = self.lets_learn();", MODELS),
+    ("desk: a learner ends in silence", DESK,
+     "self.learning = false;\n        self.has_orders()", "self.learning = false;\n        false", MODELS),
+    ("desk: files are put back in silence", DESK,
+     "self.quiet = false;\n        self.has_orders()", "self.quiet = false;\n        false", MODELS),
+    ("desk: it stays quiet after a command", DESK,
+     "self.quiet = false;\n        self.has_orders()", "self.has_orders()", MODELS),
+    ("desk: a command is begun without the files", DESK,
+     "if self.files.is_none() || (needs_quiet && self.learning) {", "if needs_quiet && self.learning {", MODELS),
+    ("desk: files in two hands", DESK,
+     "        self.files.take()\n", "        self.files.take().or(Some(Files::Lost))\n", MODELS),
+    ("desk: a save comes before a command", DESK,
+     "if self.has_orders() || matches!", "if matches!", MODELS),
+    ("desk: a command is taken when nobody is left", DESK,
+     "self.unattended = true;", "", MODELS),
+    ("desk: a command is taken when the files are closed", DESK,
+     "if self.unattended || matches!(self.files, Some(Files::Closed)) {", "if self.unattended {", MODELS),
+    ("desk: what waits is kept when the files are closed", DESK,
+     "self.line.clear();", "", MODELS),
+    ("desk: what waits is kept when nobody is left", DESK,
+     "self.line.drain(..).collect()", "Vec::new()", MODELS),
 ]
 # Swapping the folder flush with the rename, in full: the mutation above needs both halves.
 SWAP = ("match storage.sync_folder() {", "match flushed {")
 
 
+def path_of(copy, file):
+    return copy / (file if file == DESK else CRATE / file)
+
+
 def mutate(copy, name, file, old, new):
-    path = copy / CRATE / file
+    path = path_of(copy, file)
     text = path.read_text()
     if text.count(old) < 1:
         sys.exit(f"mutation {name!r} no longer applies to {file}")
@@ -111,6 +152,8 @@ def mutate(copy, name, file, old, new):
 
 def run(copy, tests):
     command = ["cargo", "test", "-q", "--offline", "-p", "titans-store", *tests]
+    if tests == MODELS:
+        command = ["cargo", "test", "-q", "--offline", "--manifest-path", "models/Cargo.toml"]
     environment = {**os.environ, "TITANMEM_CRASH_THIN": "9"}
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=1200, env=environment)
     output = done.stdout + done.stderr
@@ -120,7 +163,7 @@ def run(copy, tests):
               if line.startswith("test ") and line.endswith("FAILED")]
     if not failed:
         failed = sorted({line.strip() for line in output.splitlines()
-                         if line.startswith("    ") and line.strip().isidentifier()})
+                         if line.startswith("    ") and line.strip().replace("::", "_").isidentifier()})
     return ("green" if done.returncode == 0 else "red"), ", ".join(failed[:2])
 
 
@@ -138,18 +181,27 @@ def main():
         profiles = manifest[manifest.index("\n[profile.dev]"):]
         workspace = workspace.replace('members = ["crates/*", "kernels"]', 'members = ["crates/titans-store"]')
         (copy / "Cargo.toml").write_text(workspace + "\n" + profiles)
-        every = sorted({test for mutation in MUTATIONS for test in (mutation[4] or CRASH) if test != "--test"})
-        verdict, failed = run(copy, [word for test in every for word in ("--test", test)])
-        print(f"{'unchanged':<58} {verdict:<8} {failed}", flush=True)
-        if verdict != "green":
-            sys.exit("the suite must be green before anything is broken")
-        for name, file, old, new, tests in MUTATIONS:
-            if wanted and not any(word in name for word in wanted):
-                continue
-            original = (copy / CRATE / file).read_text()
+        shutil.copytree(ROOT / "models", copy / "models", ignore=shutil.ignore_patterns("target"))
+        for file in MODELLED:
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, copy / file)
+        chosen = [mutation for mutation in MUTATIONS
+                  if not wanted or any(word in mutation[0] for word in wanted)]
+        of_store = sorted({test for mutation in chosen if mutation[4] != MODELS
+                           for test in (mutation[4] or CRASH) if test != "--test"})
+        suites = [[word for test in of_store for word in ("--test", test)]] if of_store else []
+        if any(mutation[4] == MODELS for mutation in chosen):
+            suites.append(MODELS)
+        for suite in suites:
+            verdict, failed = run(copy, suite)
+            print(f"{'unchanged':<58} {verdict:<8} {failed}", flush=True)
+            if verdict != "green":
+                sys.exit("the suite must be green before anything is broken")
+        for name, file, old, new, tests in chosen:
+            original = path_of(copy, file).read_text()
             mutate(copy, name, file, old, new)
             verdict, failed = run(copy, tests or CRASH)
-            (copy / CRATE / file).write_text(original)
+            path_of(copy, file).write_text(original)
             if verdict != "red":
                 survivors.append(name)
             print(f"{name:<58} {verdict:<8} {failed if verdict == 'red' else ''}", flush=True)

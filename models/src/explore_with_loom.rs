@@ -1,5 +1,6 @@
 //! Every order of events in which a thread is interrupted a few times.
 
+pub(crate) use loom::sync::{Condvar, MutexGuard};
 pub(crate) use loom::thread::{JoinHandle, spawn};
 
 use crate::sync::AtomicU64;
@@ -10,8 +11,14 @@ const PREEMPTIONS: usize = 3;
 
 /// Runs `model` in every order of its events.
 pub(crate) fn every_order(model: impl Fn() + Send + Sync + 'static) {
+    every_order_within(PREEMPTIONS, model);
+}
+
+/// The same with other interruptions: where many threads wait for each other, their waits alone
+/// give many orders.
+pub(crate) fn every_order_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 

@@ -1,5 +1,6 @@
-//! Models of the protocols by which a snapshot is published, read and used again, and by which
-//! a memory stays loaded while somebody needs it.
+//! Models of the protocols by which a snapshot is published, read and used again, by which a
+//! memory stays loaded while somebody needs it, and by which learners, savers and commands share
+//! it.
 #![cfg(test)]
 #![forbid(unsafe_code)]
 
@@ -10,10 +11,16 @@ mod explore;
 #[cfg_attr(miri, path = "../../crates/titans-runtime/src/sync.rs")]
 mod sync;
 
+#[path = "../../crates/titans-runtime/src/shard/desk.rs"]
+mod desk;
 #[path = "../../crates/titans-runtime/src/shard/lease.rs"]
 mod lease;
 #[path = "../../crates/titans-runtime/src/published.rs"]
 mod published;
 
+mod adopting;
 mod leasing;
 mod publishing;
+mod sharing;
+mod sharing_models;
+mod waiting;

@@ -94,9 +94,9 @@ impl<F, C: Orders> Desk<F, C> {
     }
 
     /// Puts a command in line. The shard belongs into the line of the threads that own files.
-    /// The command is given back when no such thread is left.
+    /// The command is given back when no such thread is left, or the files are closed for good.
     pub(crate) fn order(&mut self, command: C) -> Result<(), C> {
-        if self.unattended {
+        if self.unattended || matches!(self.files, Some(Files::Closed)) {
             return Err(command);
         }
         self.line.push_back(command);
@@ -124,7 +124,13 @@ impl<F, C: Orders> Desk<F, C> {
     }
 
     /// Puts the files back. `true` when a command waits.
+    ///
+    /// Files that are closed for good let go of every command: the shard may be known to nobody
+    /// any more who would [`dismiss`](Self::dismiss) them when the threads are gone.
     pub(crate) fn put_back(&mut self, files: Files<F>) -> bool {
+        if matches!(files, Files::Closed) {
+            self.line.clear();
+        }
         self.files = Some(files);
         self.quiet = false;
         self.has_orders()
