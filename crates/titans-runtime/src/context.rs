@@ -70,7 +70,8 @@ impl Context {
             .thread_name(|index| format!("titanmem-compute-{index}"))
             .build()
             .map_err(|error| {
-                let error = std::io::Error::other(error);
+                // Only the operating system refuses a thread, and may grant it later.
+                let error = std::io::Error::new(std::io::ErrorKind::WouldBlock, error);
                 RuntimeError::io("start the threads that compute for", &root)(error)
             })?;
         Ok(Self {
@@ -122,12 +123,17 @@ impl Context {
     /// An error in a child of the process that opened the runtime. Asked before any lock is
     /// taken: in the child, another thread of the parent may hold it forever.
     pub(crate) fn check_process(&self) -> Result<(), RuntimeError> {
-        match titans_process::forks() == self.forks {
-            true => Ok(()),
-            false => Err(RuntimeError::Forked {
-                parent: self.process,
-                child: std::process::id(),
-            }),
-        }
+        check_process(self.process, self.forks)
+    }
+}
+
+/// An error in another process than the one that had been forked so often.
+pub(crate) fn check_process(parent: u32, forks: u64) -> Result<(), RuntimeError> {
+    match titans_process::forks() == forks {
+        true => Ok(()),
+        false => Err(RuntimeError::Forked {
+            parent,
+            child: std::process::id(),
+        }),
     }
 }

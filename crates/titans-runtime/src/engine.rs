@@ -19,7 +19,7 @@ use crate::scheduler::WorkQueue;
 use crate::shard::{
     Command, Event, Lease, Patience, Position, Reply, Resumed, RolledBack, Shard, Step, Watermark,
 };
-use crate::stats::Stats;
+use crate::stats::{Latency, Stats, Timer};
 use crate::table::{Keeper, ShardTable};
 use crate::user::RootKey;
 
@@ -70,7 +70,11 @@ impl Engine {
         let mut alerts = Vec::new();
         let load = || {
             let _span = tracing::debug_span!("load", shard = %id).entered();
-            let opened = (self.context.timers.load).time(|| Shard::open(id, &self.context))?;
+            let open = || (self.context.timers.load).time(|| Shard::open(id, &self.context));
+            // The caller's thread and the place that was made for the memory outlive a bug.
+            let opened = guarded(open).map_err(|reason| RuntimeError::Failed {
+                reason: format!("{} failed: {reason}", Step::Opening).into(),
+            })??;
             alerts = opened.alerts;
             Ok(opened.shard)
         };
@@ -90,7 +94,20 @@ impl Engine {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.context.meters.stats(&self.context.timers)
+        let timers = &self.context.timers;
+        match self.context.check_process() {
+            Ok(()) => self.context.meters.stats(timers, Timer::latency),
+            // What was measured lies behind locks that nobody may hold any more to give back.
+            Err(_) => self.context.meters.stats(timers, |_| Latency::default()),
+        }
+    }
+
+    /// How many memories are loaded.
+    pub(crate) fn resident_users(&self) -> usize {
+        match self.context.check_process() {
+            Ok(()) => self.shards.len(),
+            Err(_) => self.context.meters.resident_users.get(),
+        }
     }
 
     /// Has a command carried out by the thread that owns the shard's files.

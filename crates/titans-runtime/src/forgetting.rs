@@ -97,6 +97,9 @@ impl Engine {
             if let Some(shard) = resident {
                 in_memory.found = shard.states_in_memory();
                 self.order(shard, Command::Empty)?;
+                // Another shard of this name may come, and must not find its place taken.
+                self.savers.remove(id);
+                self.learners.remove(id);
                 let held = shard.states_in_memory();
                 in_memory.removed = in_memory.found.saturating_sub(held);
                 if held > 0 {

@@ -94,8 +94,7 @@ impl Engine {
             // Each step is guarded; this is for what stands between them.
             let served = guarded(|| self.serve_learners(&first, &mut spare));
             if let Err(reason) = served {
-                self.give_back(&first);
-                self.fail(&first, Step::Learning, &reason);
+                self.learning_broke(&first, &reason);
             }
         }
     }
@@ -106,16 +105,17 @@ impl Engine {
         for (chunk, outcome) in chunks.iter().zip(outcomes) {
             let concluded = guarded(|| self.conclude(chunk, outcome));
             if let Err(reason) = concluded {
-                self.give_back(&chunk.shard);
-                self.fail(&chunk.shard, Step::Learning, &reason);
+                self.learning_broke(&chunk.shard, &reason);
             }
         }
         let copies = chunks.into_iter().map(|chunk| chunk.copy);
         spare.extend(copies.filter_map(Arc::into_inner));
     }
 
-    /// A learner is done with a shard without having learned its chunk.
-    fn give_back(&self, shard: &Arc<Shard>) {
+    /// A learner is done with a shard without having learned its chunk. The shard fails first:
+    /// no other learner may take the chunk after it.
+    fn learning_broke(&self, shard: &Arc<Shard>, reason: &str) {
+        self.fail(shard, Step::Learning, reason);
         if shard.end_learning() {
             self.savers.push(shard, Instant::now());
         }
@@ -288,8 +288,7 @@ impl Engine {
                 alerts.raise(shard.id, AlertKind::ChunkDropped, message);
             }
             Err(Refusal::Bug(reason)) => {
-                self.give_back(shard);
-                return self.fail(shard, Step::Learning, &reason);
+                return self.learning_broke(shard, &reason);
             }
         }
         // To the end of the line: other users are served in between.

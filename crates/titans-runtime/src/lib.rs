@@ -90,6 +90,9 @@ pub use error::RuntimeError;
 pub use forgetting::ForgottenItem;
 pub use health::Health;
 pub use ledger::{ItemId, LedgerConfig, Neighbour};
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use locks::shake_locks;
 pub use memory::UserMemory;
 pub use metric::describe_metrics;
 pub use recall::{MemorySnapshot, RecallInfo, StoredItem};

@@ -9,6 +9,8 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+#[cfg(debug_assertions)]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{self, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +44,38 @@ thread_local! {
     static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Where the pauses of [`shake_locks`] are; 0 while there are none.
+#[cfg(debug_assertions)]
+static SHAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Lets threads pause for a moment before some locks are taken and after some are given back,
+/// at places that follow from `seed`, so that tests meet orders of events that are rare
+/// otherwise. Only a debug build has this, and it is for the whole process.
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub fn shake_locks(seed: u64) {
+    // Odd, and what is added is even: it never becomes 0.
+    SHAKEN.store(seed | 1, Ordering::Relaxed);
+}
+
+/// The place for a pause, if there is to be one.
+fn shake() {
+    #[cfg(debug_assertions)]
+    {
+        if SHAKEN.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut word = SHAKEN.fetch_add(0x9e37_79b9_7f4a_7c14, Ordering::Relaxed);
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        match word >> 60 {
+            0..=2 => std::thread::yield_now(),
+            3 => std::thread::sleep(Duration::from_micros(word & 63)),
+            _ => {}
+        }
+    }
+}
+
 /// Says that a lock is held that is not a [`Mutex`] of this module.
 #[derive(Debug)]
 pub(crate) struct Held(Rank);
@@ -73,6 +107,8 @@ impl Drop for Held {
                 }
             });
         }
+        // A guard gives its lock back before it says so.
+        shake();
     }
 }
 
@@ -101,6 +137,7 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         let held = Held::enter(self.rank);
+        shake();
         Guard {
             value: self.value.lock().unwrap_or_else(PoisonError::into_inner),
             held,

@@ -230,9 +230,13 @@ impl UserMemory {
         self.engine.resume(&self.shard)
     }
 
-    /// How the memory is: whether it works, and if not, why.
+    /// How the memory is: whether it works, and if not, why. In a child of the process that
+    /// opened the runtime it is [closed](Health::Closed).
     pub fn health(&self) -> Health {
-        self.shard.health()
+        match self.engine.context.check_process() {
+            Ok(()) => self.shard.health(),
+            Err(_) => Health::Closed,
+        }
     }
 
     /// Widths of keys and values.
@@ -241,9 +245,13 @@ impl UserMemory {
         self.engine.context.widths()
     }
 
-    /// How far this memory has come.
+    /// How far this memory has come. A child of the process that opened the runtime is told
+    /// what was known before the fork, and that nothing is durable.
     pub fn progress(&self) -> Progress {
-        self.shard.progress()
+        match self.engine.context.check_process() {
+            Ok(()) => self.shard.progress(),
+            Err(_) => self.shard.progress_without_locks(),
+        }
     }
 
     /// Tokens that surprised the memory enough to be written, in the newest snapshot.

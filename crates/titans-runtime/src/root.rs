@@ -22,8 +22,22 @@ const NEW_KEY: &str = ".tmp-root.key";
 pub(crate) struct Root {
     /// Absolute, so that it means the same wherever the program goes.
     pub(crate) path: PathBuf,
-    /// Locked as long as it is open. Never removed: a removed lock file has two owners.
-    _lock: File,
+    /// Locked as long as this exists. Never removed: a removed lock file has two owners.
+    lock: File,
+    /// The process that locked it.
+    process: u32,
+}
+
+impl Drop for Root {
+    /// Closing the file would not free the folder while a child of this process lives, which
+    /// has the same open file. The child itself must not free it.
+    fn drop(&mut self) {
+        if self.process == std::process::id()
+            && let Err(error) = self.lock.unlock()
+        {
+            tracing::warn!("cannot unlock {}: {error}", self.path.display());
+        }
+    }
 }
 
 impl Root {
@@ -48,7 +62,12 @@ impl Root {
             }
             None => create_key(&folder, files)?,
         };
-        Ok((Self { path, _lock: lock }, key))
+        let root = Self {
+            path,
+            lock,
+            process: std::process::id(),
+        };
+        Ok((root, key))
     }
 }
 

@@ -10,7 +10,7 @@ use titans_store::{ForgetReceipt, ShardId};
 
 use crate::backup::{BackupConfig, TickReport};
 use crate::config::RuntimeConfig;
-use crate::engine::Engine;
+use crate::engine::{Engine, guarded};
 use crate::error::RuntimeError;
 use crate::memory::UserMemory;
 use crate::root::Root;
@@ -103,7 +103,7 @@ impl Runtime {
 
     /// How many memories are loaded.
     pub fn resident_users(&self) -> usize {
-        self.engine.shards.len()
+        self.engine.resident_users()
     }
 
     /// What the runtime has done since it was opened, and what it holds now.
@@ -201,7 +201,9 @@ impl Runtime {
             .map(|shard| {
                 let failure = shard.failure();
                 shard.end();
-                shard.close_unattended();
+                if let Err(reason) = guarded(|| shard.close_unattended()) {
+                    tracing::error!(shard = %shard.id, "cannot close its files: {reason}");
+                }
                 shard.account_nothing(&engine.context);
                 UserReport {
                     shard: shard.id,

@@ -55,7 +55,7 @@ impl Engine {
             }
             Err(reason) => {
                 drop(files);
-                self.broke(shard, Some(job), &reason);
+                self.saving_broke(shard, Some(job), &reason);
             }
         }
     }
@@ -63,7 +63,7 @@ impl Engine {
     fn save_failed(&self, shard: &Arc<Shard>, job: Option<SaveJob>, error: &RuntimeError) {
         let reason = error.to_string();
         if !error.is_retryable() {
-            return self.broke(shard, job, &reason);
+            return self.saving_broke(shard, job, &reason);
         }
         let bounds = &self.context.bounds;
         let outcome = shard.save_failed(job, Files::Lost, reason.as_str().into(), bounds);
@@ -71,10 +71,15 @@ impl Engine {
     }
 
     /// A save that trying again does not mend.
-    fn broke(&self, shard: &Arc<Shard>, job: Option<SaveJob>, reason: &str) {
+    fn saving_broke(&self, shard: &Arc<Shard>, job: Option<SaveJob>, reason: &str) {
         // The shard fails first: whoever waits is not to hear that it is tried again.
         self.fail(shard, Step::Saving, reason);
-        shard.save_failed(job, Files::Lost, reason.into(), &self.context.bounds);
+        let bounds = &self.context.bounds;
+        let outcome = shard.save_failed(job, Files::Lost, reason.into(), bounds);
+        // A command may have come meanwhile, and another thread found the files away.
+        if let Some(due) = outcome.due {
+            self.savers.push(shard, due);
+        }
     }
 
     /// Opens files again that were lost, which finishes what was left undone.
@@ -87,12 +92,17 @@ impl Engine {
                 self.after_files(shard, outcome, None);
             }
             Ok(Err(error)) => self.save_failed(shard, None, &error),
-            Err(reason) => self.broke(shard, None, &reason),
+            Err(reason) => self.saving_broke(shard, None, &reason),
         }
     }
 
     fn carry_out(&self, shard: &Arc<Shard>, mut files: HeldFiles, command: Command) {
+        // If it panics, its caller hears of that when the memory has failed, and not before.
+        let caller = command.caller();
         let done = guarded(|| command.carry_out(shard, &mut files, &self.context));
+        if let Err(reason) = &done {
+            self.fail(shard, Step::Command, reason);
+        }
         let is_wanted = shard.put_back(match done {
             Ok(_) => files,
             Err(_) => Files::Lost,
@@ -103,10 +113,10 @@ impl Engine {
         self.account(shard);
         // Turns that came while the shard was quiet were passed over.
         self.wake_learner(shard);
-        match done {
-            Ok(deliver) => deliver(),
-            Err(reason) => self.fail(shard, Step::Command, &reason),
+        if let Ok(deliver) = done {
+            deliver();
         }
+        drop(caller);
     }
 
     /// After a save that succeeded, or was refused for a `reason` that may pass.

@@ -124,7 +124,11 @@ impl QueueState {
             return;
         }
         if let Some(earlier) = self.places.get(&shard.id) {
-            if *earlier <= place {
+            // A shard that has left may have been put in line by a handle of it: the one that
+            // came after it takes its place.
+            let is_same =
+                (self.waiting.get(earlier)).is_some_and(|other| Arc::ptr_eq(other, &shard));
+            if is_same && *earlier <= place {
                 return;
             }
             self.waiting.remove(earlier);

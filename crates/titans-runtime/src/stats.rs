@@ -44,7 +44,7 @@ impl Timer {
         histogram.saturating_record(nanos);
     }
 
-    fn latency(&self) -> Latency {
+    pub(crate) fn latency(&self) -> Latency {
         let histogram = self.histogram.lock();
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
         Latency {
@@ -157,7 +157,7 @@ impl Gauge {
         metrics::gauge!(self.metric).increment(change as f64);
     }
 
-    fn get(&self) -> usize {
+    pub(crate) fn get(&self) -> usize {
         usize::try_from(self.amount.load(Ordering::Relaxed)).unwrap_or_default()
     }
 }
@@ -227,15 +227,15 @@ impl Meters {
             .replace(before.is_unhealthy.into(), after.is_unhealthy.into());
     }
 
-    pub(crate) fn stats(&self, timers: &Timers) -> Stats {
+    pub(crate) fn stats(&self, timers: &Timers, latency: impl Fn(&Timer) -> Latency) -> Stats {
         Stats {
-            learn: timers.learn.latency(),
-            publish: timers.publish.latency(),
-            save: timers.save.latency(),
-            encode: timers.encode.latency(),
-            fsync: timers.fsync.latency(),
-            load: timers.load.latency(),
-            backup: timers.backup.latency(),
+            learn: latency(&timers.learn),
+            publish: latency(&timers.publish),
+            save: latency(&timers.save),
+            encode: latency(&timers.encode),
+            fsync: latency(&timers.fsync),
+            load: latency(&timers.load),
+            backup: latency(&timers.backup),
             saves: self.saves.get(),
             rollbacks: self.rollbacks.get(),
             damaged_files: self.damaged_files.get(),

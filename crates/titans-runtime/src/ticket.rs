@@ -32,12 +32,18 @@ impl Ticket {
 
     /// Whether readers see the rows learned.
     pub fn is_visible(&self) -> bool {
-        self.shard.has_reached(self.end, Watermark::Visible)
+        self.has_reached(Watermark::Visible)
     }
 
     /// Whether a crash can no longer take what was learned from the rows.
     pub fn is_durable(&self) -> bool {
-        self.shard.has_reached(self.end, Watermark::Durable)
+        self.has_reached(Watermark::Durable)
+    }
+
+    /// A child of the process that opened the runtime may take no lock, and knows nothing.
+    fn has_reached(&self, watermark: Watermark) -> bool {
+        let is_ours = self.engine.context.check_process().is_ok();
+        is_ours && self.shard.has_reached(self.end, watermark)
     }
 
     /// Waits until the rows are learned and durable. An unfinished chunk is learned as it is.

@@ -46,6 +46,10 @@ pub struct AsyncRuntime {
     /// Empty once it is closed. Calls hold it for reading while they last, so closing waits
     /// for those that have begun.
     runtime: Arc<RwLock<Option<Runtime>>>,
+    /// The process that opened it. A child of that may not wait for the lock: nobody gives it
+    /// back there.
+    process: u32,
+    forks: u64,
 }
 
 impl AsyncRuntime {
@@ -61,6 +65,8 @@ impl AsyncRuntime {
         let runtime = blocking(move || Runtime::open(dir, config)).await?;
         Ok(Self {
             runtime: Arc::new(RwLock::new(Some(runtime))),
+            process: std::process::id(),
+            forks: titans_process::forks(),
         })
     }
 
@@ -116,6 +122,7 @@ impl AsyncRuntime {
     /// # Errors
     /// [`RuntimeError::Closed`] when it is closed already.
     pub async fn close(self, deadline: Duration) -> Result<CloseReport, RuntimeError> {
+        self.check_process()?;
         blocking(move || {
             let mut guard = self.runtime.write().unwrap_or_else(PoisonError::into_inner);
             let runtime = guard.take().ok_or(RuntimeError::Closed)?;
@@ -125,10 +132,15 @@ impl AsyncRuntime {
         .await
     }
 
+    fn check_process(&self) -> Result<(), RuntimeError> {
+        crate::context::check_process(self.process, self.forks)
+    }
+
     async fn with<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Runtime) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Result<T, RuntimeError> {
+        self.check_process()?;
         let runtime = Arc::clone(&self.runtime);
         blocking(move || {
             let guard = runtime.read().unwrap_or_else(PoisonError::into_inner);

@@ -247,7 +247,8 @@ fn what_a_disk_refuses_is_kept_and_saved_once_it_takes_it() {
                 "{error:?}"
             );
             assert!(!memory.health().is_healthy());
-            assert_eq!(runtime.stats().unhealthy_users, 1);
+            // Whoever waits is told first, and then it is counted.
+            eventually("it is counted", || runtime.stats().unhealthy_users == 1);
             let visible = memory.progress().visible;
             assert!(visible >= 2 * CHUNK as u64, "{visible}");
             let seen = stream.recall(&memory);

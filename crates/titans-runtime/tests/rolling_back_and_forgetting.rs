@@ -172,3 +172,23 @@ fn a_receipt_tells_of_snapshots_that_a_reader_still_holds() {
     let again = runtime.forget_user("alice").unwrap();
     assert!(again.is_none_or(|receipt| receipt.is_complete()));
 }
+
+#[test]
+fn a_handle_of_a_forgotten_user_is_told_also_after_the_runtime_is_closed() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = open(root.path());
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(CHUNK, 6);
+    stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+    runtime.forget_user("alice").unwrap();
+    let told = |refused: Result<(), RuntimeError>| {
+        assert!(
+            matches!(refused, Err(RuntimeError::Forgotten)),
+            "{refused:?}"
+        );
+    };
+    told(memory.roll_back().map(drop));
+    drop(runtime);
+    told(memory.resume().map(drop));
+    told(memory.roll_back().map(drop));
+}

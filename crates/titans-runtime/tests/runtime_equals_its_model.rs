@@ -179,8 +179,13 @@ fn run(dir: &Path, config: &RuntimeConfig, steps: &[Step]) {
     }
 }
 
+/// Cases, each with a seed of its own; `TITANMEM_MODEL_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("TITANMEM_MODEL_CASES").map_or(24, |cases| cases.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn any_steps_under_any_policy(

@@ -6,6 +6,7 @@
 //! memory follows, whatever fails: what is left undone is finished when the files are opened
 //! again, and where nobody can tell whether the step came through, the memory fails.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -87,6 +88,18 @@ impl Orders for Command {
 }
 
 impl Command {
+    /// Keeps the caller waiting for the outcome as long as it exists.
+    pub(crate) fn caller(&self) -> Box<dyn Any> {
+        match self {
+            Self::Pin(reply) => Box::new(reply.clone()),
+            Self::RollBack(reply) => Box::new(reply.clone()),
+            Self::Resume(reply) => Box::new(reply.clone()),
+            Self::Rebuild(reply) => Box::new(reply.clone()),
+            Self::PlanErasure(_, reply) => Box::new(reply.clone()),
+            Self::Empty(reply) | Self::Close(reply) => Box::new(reply.clone()),
+        }
+    }
+
     /// Carries it out.
     pub(crate) fn carry_out(
         self,

@@ -176,6 +176,17 @@ impl Shard {
         &self.skipped
     }
 
+    /// How far it had come, for a child of this process: there a lock may be held by a thread
+    /// that does not exist.
+    pub(crate) fn progress_without_locks(&self) -> Progress {
+        let visible = self.published.load().state.tokens_seen;
+        Progress {
+            accepted: self.accepted_tokens().max(visible),
+            visible,
+            durable: 0,
+        }
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         let state = self.state.lock();
         Progress {

@@ -129,9 +129,19 @@ pub(super) fn generation_after(
         }
         Err(second) => {
             let reason = format!("{error}; and then the files could not be opened: {second}");
-            shard.stop(Event::Broke, reason.into());
-            Err(error.into())
+            Err(fail(shard, reason, context))
         }
+    }
+}
+
+/// The memory fails: nobody can tell whether the disk holds it or what was to replace it.
+pub(super) fn fail(shard: &Shard, reason: String, context: &Context) -> RuntimeError {
+    shard.stop(Event::Broke, reason.as_str().into());
+    shard.account(context);
+    let alerts = &context.alerts;
+    alerts.raise(shard.id, AlertKind::Failed, reason.clone());
+    RuntimeError::Failed {
+        reason: reason.into(),
     }
 }
 

@@ -7,7 +7,6 @@ use titans_store::{Limits, decode};
 
 use super::desk::Files;
 use super::erasure::learn;
-use super::phase::Event;
 use super::state::Arrival;
 use super::{Shard, ShardFiles, TokenRows, open};
 use crate::context::Context;
@@ -141,8 +140,7 @@ fn make_durable(
             }
             Err(second) => {
                 let reason = format!("{text}; and then the files could not be opened: {second}");
-                shard.stop(Event::Broke, reason.into());
-                Err(error.into())
+                Err(open::fail(shard, reason, context))
             }
         };
     }

@@ -36,6 +36,7 @@ pub(crate) struct SaveJob {
 }
 
 /// What is next after a save.
+#[must_use = "a command may wait for the files"]
 #[derive(Debug, Default)]
 pub(crate) struct SaveOutcome {
     /// When the shard is to be looked at again; `None` if nothing asks for it by itself.

@@ -21,6 +21,7 @@ pub(crate) enum Patience {
 /// What a thread does with a shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
+    Opening,
     Learning,
     Saving,
     Command,
@@ -29,6 +30,7 @@ pub(crate) enum Step {
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Opening => "opening",
             Self::Learning => "learning",
             Self::Saving => "saving",
             Self::Command => "a change of the files",
@@ -58,7 +60,7 @@ impl Shard {
 
     /// Lets everything before `position` be learned without waiting for a whole chunk and, if it
     /// is to be durable, be saved without waiting for the policy's pause or for the pause after
-    /// a failure. `true` when something waits to be saved.
+    /// a failure. `true` when something waits to be saved, or to be finished.
     pub(crate) fn hurry(&self, position: Position, until: Watermark) -> bool {
         let mut state = self.state.lock();
         let Fate::Expected(tokens) = state.stream.fate(position) else {
@@ -72,7 +74,7 @@ impl Shard {
         if let Some(retry) = &mut state.retry {
             retry.not_before = Instant::now();
         }
-        !state.unsaved.is_empty()
+        !state.unsaved.is_empty() || state.retry.is_some()
     }
 
     /// Waits until `position` is learned, or also saved.

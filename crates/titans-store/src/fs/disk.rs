@@ -56,7 +56,21 @@ const NETWORK: [(u32, &str); 7] = [
 pub struct DiskStorage {
     path: PathBuf,
     folder: OwnedFd,
-    lock: Option<File>,
+    /// The locked file, and the process that locked it.
+    lock: Option<(File, u32)>,
+}
+
+impl Drop for DiskStorage {
+    /// Closing the file would not free the folder while a child of this process lives, which
+    /// has the same open file. The child itself must not free it.
+    fn drop(&mut self) {
+        if let Some((file, process)) = &self.lock
+            && *process == std::process::id()
+        {
+            // Closing it is all that is left if this fails.
+            let _ = file.unlock();
+        }
+    }
 }
 
 impl DiskStorage {
@@ -237,7 +251,7 @@ impl Storage for DiskStorage {
                 let _ = file
                     .set_len(0)
                     .and_then(|()| (&file).write_all(owner.as_bytes()));
-                self.lock = Some(file);
+                self.lock = Some((file, std::process::id()));
                 Ok(true)
             }
             Err(std::fs::TryLockError::WouldBlock) => Ok(false),

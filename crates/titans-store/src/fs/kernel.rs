@@ -60,11 +60,13 @@ pub(super) fn flush_folder(folder: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Sets room aside in a file. File systems that cannot show a full disk while writing.
+/// Sets room aside in a file. File systems that cannot, and a signal in between, show a full
+/// disk while writing.
 pub(super) fn set_aside(file: impl AsFd, len: u64) -> io::Result<()> {
     let flags = rustix::fs::FallocateFlags::empty();
     match rustix::fs::fallocate(file, flags, 0, len) {
-        Err(error) if !is_missing(error) && error != Errno::NODEV => Err(error.into()),
-        _ => Ok(()),
+        Err(Errno::NODEV | Errno::INTR) | Ok(()) => Ok(()),
+        Err(error) if is_missing(error) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
