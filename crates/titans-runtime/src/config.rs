@@ -53,9 +53,9 @@ pub struct RuntimeConfig {
     /// CPU, where a batch saves nothing. While it is learned, a batch needs a state and a
     /// chunk's rows for each of its users.
     pub learn_batch: Option<usize>,
-    /// Threads that compute for the learners, in a pool of the runtime's own: work of the
-    /// program in its own pool neither waits for it nor holds it up. Default: as many as the
-    /// machine has cores.
+    /// Threads that compute for the learners, which are among them, in a pool of the runtime's
+    /// own: work of the program in its own pool neither waits for it nor holds it up. As many
+    /// again wait for rebuilds and other commands. Default: as many as the machine has cores.
     pub compute_threads: Option<usize>,
     /// Threads that save. Default 1.
     pub savers: usize,

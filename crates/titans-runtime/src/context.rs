@@ -4,10 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
 use crate::alert::AlertLine;
 use crate::checkpoint::MemoryIdentity;
+use crate::compute::Compute;
 use crate::config::{Durability, RuntimeConfig, WhenFull};
 use crate::devices::Memories;
 use crate::error::RuntimeError;
@@ -46,7 +45,7 @@ pub(crate) struct Context {
     pub(crate) alerts: Arc<AlertLine>,
     /// Bytes of one state of a memory.
     pub(crate) state_bytes: usize,
-    pool: ThreadPool,
+    pub(crate) compute: Compute,
     /// The process that opened the runtime: a child that is forked has none of its threads.
     process: u32,
     /// How often it had been forked then.
@@ -65,15 +64,7 @@ impl Context {
         let memories = Memories::open(&config)?;
         let memory = memories.any();
         describe_metrics();
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(config.compute_threads.unwrap_or(0))
-            .thread_name(|index| format!("titanmem-compute-{index}"))
-            .build()
-            .map_err(|error| {
-                // Only the operating system refuses a thread, and may grant it later.
-                let error = std::io::Error::new(std::io::ErrorKind::WouldBlock, error);
-                RuntimeError::io("start the threads that compute for", &root)(error)
-            })?;
+        let compute = Compute::start(&config, &root)?;
         Ok(Self {
             bounds: Bounds {
                 queue_tokens: config.queue_tokens,
@@ -95,7 +86,7 @@ impl Context {
             root,
             timers: Timers::new(),
             meters: Meters::new(),
-            pool,
+            compute,
             process: std::process::id(),
             forks: titans_process::forks(),
             config,
@@ -105,14 +96,6 @@ impl Context {
     /// Widths of keys and values.
     pub(crate) fn widths(&self) -> (usize, usize) {
         (self.config.memory.key_dim, self.config.memory.value_dim)
-    }
-
-    /// Runs a computation of a thread of the runtime in the runtime's own pool.
-    ///
-    /// In the pool of the process it would wait for whatever the program does there, and the
-    /// program may be waiting there for the runtime.
-    pub(crate) fn compute<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.pool.install(work)
     }
 
     /// Whether tokens are kept beside the memories as they came.

@@ -171,8 +171,13 @@ impl Engine {
     /// Lets a learner look at the shard, if there is something to learn.
     pub(crate) fn wake_learner(&self, shard: &Arc<Shard>) {
         if shard.claim_for_learning(&self.context.bounds) {
-            self.learners.push(shard, Instant::now());
+            self.line_up(shard);
         }
+    }
+
+    /// Puts a shard that is claimed for a learner in line for one.
+    pub(crate) fn line_up(&self, shard: &Arc<Shard>) {
+        self.learners.push(shard, Instant::now());
     }
 
     /// Hurries to a position and waits until it is reached. To wait for a position that
@@ -219,6 +224,7 @@ impl Keeper for Engine {
         let end = shard.accepted();
         // A failure is reported where it happened.
         let _ = self.reach(shard, end, Watermark::Durable, Patience::OneAttempt, None);
+        shard.wait_until_idle();
     }
 
     fn close(&self, shard: &Arc<Shard>) {

@@ -53,7 +53,7 @@ impl Engine {
         // caller's tasks, and that one may wait for the turn.
         let plan = |reply| Command::PlanErasure(keys, reply);
         let Erasure { rows, remains } = self.order(shard, plan)?;
-        let wake = || self.wake_learner(shard);
+        let wake = || self.line_up(shard);
         let erasing = rows.keys.len() / key_dim;
         let rows = (
             Rows::f32(&rows.keys, erasing, key_dim),

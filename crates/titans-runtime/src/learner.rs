@@ -4,29 +4,27 @@
 //! of it, so the chunks of a user are learned in order. Between two chunks the shard goes to
 //! the end of the line.
 
+mod ask;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
-use titans_core::{MemoryState, NeuralMemory, StateDelta};
+use titans_core::{MemoryState, StateDelta};
 
+use self::ask::AskMemory;
 use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
 use crate::metric;
-use crate::recall;
 use crate::replay::PlacedRows;
 use crate::shard::{Arrival, Event, NextChunk, Shard, Step, TokenRows};
 use crate::snapshot::{Change, Snapshot};
-use crate::watch::{Ask, Candidate, Outcome, RecallDrop, Watched};
+use crate::watch::{Candidate, Outcome, RecallDrop, Watched};
 
 /// Shards with a chunk of another length or on another device that are passed over while a
 /// batch is put together. Such a batch is as good as it gets long before the whole line was looked at.
 const PASSED_OVER: usize = 64;
-
-/// Probes that are put to a memory at once: a read gathers the rows of all its queries, which
-/// for all probes together is more than the memory itself.
-const ASKED_AT_ONCE: usize = 32;
 
 /// The next chunk of one user.
 struct Chunk {
@@ -56,33 +54,6 @@ enum Refusal {
     Input(String),
     /// A bug.
     Bug(String),
-}
-
-/// A memory as the watch asks it, beside one learned chunk.
-struct AskMemory<'a> {
-    memory: &'a NeuralMemory,
-    rows: &'a TokenRows,
-}
-
-impl Ask for AskMemory<'_> {
-    fn rows(&self, tokens: &[usize]) -> (Vec<f32>, Vec<f32>) {
-        let config = self.memory.config();
-        let pick = |rows: &[f32], dim: usize| -> Vec<f32> {
-            let row = |token: &usize| &rows[token * dim..(token + 1) * dim];
-            tokens.iter().flat_map(row).copied().collect()
-        };
-        (
-            pick(&self.rows.keys, config.key_dim),
-            pick(&self.rows.values, config.value_dim),
-        )
-    }
-
-    fn recall(&self, state: &MemoryState, keys: Vec<f32>) -> Vec<f32> {
-        let key_dim = self.memory.config().key_dim;
-        let blocks = keys.chunks(ASKED_AT_ONCE * key_dim);
-        let recalled = blocks.flat_map(|block| recall::read(self.memory, state, block.to_vec()));
-        recalled.collect()
-    }
 }
 
 impl Engine {
@@ -186,17 +157,14 @@ impl Engine {
         if chunks.is_empty() {
             return Vec::new();
         }
-        let context = &self.context;
+        let timers = &self.context.timers;
         let learned = guarded(|| {
             let _span = tracing::debug_span!("learn", chunks = chunks.len()).entered();
-            context
-                .timers
-                .learn
-                .time(|| context.compute(|| self.learn(chunks)))
+            timers.learn.time(|| self.learn(chunks))
         });
         match learned {
             Ok(Ok(outcomes)) => {
-                context.timers.count_batch(chunks.len());
+                timers.count_batch(chunks.len());
                 outcomes
             }
             Ok(Err(reason)) if chunks.len() == 1 => vec![Err(Refusal::Input(reason))],
@@ -312,7 +280,7 @@ impl Engine {
             memory: self.context.memories.of(shard.id),
             rows: &chunk.copy,
         };
-        let (outcome, watched) = self.context.compute(|| watch.look(&candidate, &ask));
+        let (outcome, watched) = watch.look(&candidate, &ask);
         shard.watch_bytes.store(watch.bytes(), Ordering::Relaxed);
         learned.watched = match watched {
             None => learned.current.watched.clone(),

@@ -50,6 +50,7 @@
 mod alert;
 mod backup;
 mod checkpoint;
+mod compute;
 mod config;
 mod context;
 mod devices;

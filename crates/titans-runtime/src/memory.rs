@@ -89,7 +89,7 @@ impl UserMemory {
                 });
             }
         }
-        let wake = || self.engine.wake_learner(self.shard.value());
+        let wake = || self.engine.line_up(self.shard.value());
         let bounds = &context.bounds;
         let end = self.shard.push((keys, values), about, bounds, wake)?;
         self.engine.account(&self.shard);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use titans_store::{ForgetReceipt, ShardId};
 
 use crate::backup::{BackupConfig, TickReport};
+use crate::compute::Learners;
 use crate::config::RuntimeConfig;
 use crate::engine::{Engine, guarded};
 use crate::error::RuntimeError;
@@ -29,6 +30,7 @@ const DROP_DEADLINE: Duration = Duration::from_secs(30);
 /// [`close`](Self::close) does with a deadline of 30 seconds, but cannot report.
 pub struct Runtime {
     engine: Arc<Engine>,
+    learners: Option<Learners>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -47,11 +49,9 @@ impl Runtime {
         let engine = Arc::new(Engine::new(config, root, key)?);
         let mut runtime = Self {
             engine,
+            learners: None,
             threads: Vec::new(),
         };
-        for index in 0..runtime.engine.context.config.learners {
-            runtime.spawn(format!("titanmem-learn-{index}"), Engine::run_learner)?;
-        }
         for index in 0..runtime.engine.context.config.savers {
             runtime.spawn(format!("titanmem-save-{index}"), Engine::run_saver)?;
         }
@@ -63,6 +63,14 @@ impl Runtime {
                 engine.context.alerts.run();
             })?;
         }
+        let engine = Arc::clone(&runtime.engine);
+        let serve = move || {
+            // Each step is guarded; a member of a pool must not end by a panic in any case.
+            while let Err(reason) = guarded(|| engine.run_learner()) {
+                tracing::error!("a learner starts anew: {reason}");
+            }
+        };
+        runtime.learners = Some(runtime.engine.context.compute.start_learners(serve));
         Ok(runtime)
     }
 
@@ -169,6 +177,7 @@ impl Runtime {
         if let Err(error) = engine.context.check_process() {
             // The threads are those of the parent, and so is everything that they hold.
             std::mem::forget(std::mem::take(&mut self.threads));
+            std::mem::forget(self.learners.take());
             return CloseReport {
                 users: Vec::new(),
                 refused: Some(error.to_string()),
@@ -188,6 +197,9 @@ impl Runtime {
         engine.learners.close();
         engine.savers.close();
         engine.backups.close();
+        if let Some(learners) = self.learners.take() {
+            learners.join();
+        }
         let (alerting, working): (Vec<_>, Vec<_>) = self
             .threads
             .drain(..)

@@ -125,8 +125,8 @@ fn a_thread_that_cannot_be_started_is_an_error_and_leaves_nothing() {
             eventually("its threads have ended", || threads() == before);
             refused += 1;
         }
-        // Two that compute, one that learns, two that save.
-        assert_eq!(refused, 5);
+        // Two that compute, one of which learns, two for commands, two that save.
+        assert_eq!(refused, 6);
     };
     in_a_process_of_its_own(test, prepare, work);
 }

@@ -114,7 +114,8 @@ impl Command {
             Self::Rebuild(reply) => deliver(reply, rebuild(shard, files, context)),
             Self::PlanErasure(keys, reply) => {
                 let snapshot = shard.published.load();
-                let planned = context.compute(|| plan_erasure(context, &snapshot, &keys));
+                let plan = || plan_erasure(context, &snapshot, &keys);
+                let planned = context.compute.for_a_command(plan);
                 deliver(reply, planned)
             }
             Self::Empty(reply) => {

@@ -69,6 +69,11 @@ impl<F, C: Orders> Desk<F, C> {
         self.learning || self.files_are_away() || self.has_orders()
     }
 
+    /// Whether no thread is left to do anything here.
+    pub(crate) fn is_unattended(&self) -> bool {
+        self.unattended
+    }
+
     /// Whether a learner that has the shard may go on with it, or another may have it.
     pub(crate) fn lets_learn(&self) -> bool {
         !self.quiet && !self.line.iter().any(Orders::needs_quiet)

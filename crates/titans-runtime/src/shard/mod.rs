@@ -197,7 +197,7 @@ impl Shard {
     }
 
     /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake`
-    /// whenever a learner may have something to do. Returns the position of the rows.
+    /// whenever it has claimed the shard for a learner. Returns the position of the rows.
     pub(crate) fn push(
         &self,
         rows: (Rows<'_>, Rows<'_>),
@@ -260,8 +260,11 @@ impl Shard {
             let accepted = state.stream.chunker.accepted();
             self.accepted.store(accepted, Ordering::Relaxed);
             start = end;
+            let is_claimed = state.may_learn(bounds) && state.desk.begin_learning();
             drop(state);
-            wake();
+            if is_claimed {
+                wake();
+            }
             if start == tokens {
                 return Ok(position);
             }

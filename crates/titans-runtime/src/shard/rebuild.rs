@@ -74,7 +74,7 @@ pub(super) fn rebuild(
         rows: without(&kept.rows, &removal.tokens, widths),
         ..kept
     };
-    context.compute(|| {
+    context.compute.for_a_command(|| {
         let mut rows = replay.rows.iter();
         rows.try_for_each(|placed| learn(memory, &mut state, &placed.rows))
     })?;

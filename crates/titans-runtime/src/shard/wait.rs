@@ -119,6 +119,15 @@ impl Shard {
         }
     }
 
+    /// Waits until no thread is at work here. That what was taken is durable can be known a
+    /// little before the learner, or the thread with the files, has let go of the shard.
+    pub(crate) fn wait_until_idle(&self) {
+        let mut state = self.state.lock();
+        while state.desk.is_busy() && !state.desk.is_unattended() {
+            state = self.changed.wait(state);
+        }
+    }
+
     /// Takes nothing more; what was taken is still learned and saved.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
