@@ -179,7 +179,7 @@ def main():
         manifest = (ROOT / "Cargo.toml").read_text()
         workspace = manifest[:manifest.index("\n[package]\n")]
         profiles = manifest[manifest.index("\n[profile.dev]"):]
-        workspace = workspace.replace('members = ["crates/*"]', 'members = ["crates/titans-store"]')
+        workspace = workspace.replace('members = ["crates/*", "examples/prometheus"]', 'members = ["crates/titans-store"]')
         (copy / "Cargo.toml").write_text(workspace + "\n" + profiles)
         shutil.copytree(ROOT / "verify", copy / "verify", ignore=shutil.ignore_patterns("target"))
         for file in MODELLED:
