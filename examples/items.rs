@@ -1,8 +1,8 @@
 //! Things with names: an agent stores notes by their embeddings, is told which stored note a
 //! question comes closest to and how sure that is, and takes one back, exactly.
-#[macro_use]
-#[path = "shared/out.rs"]
-mod out;
+
+use std::error::Error;
+use std::io::Write;
 
 use titanmem::{ItemId, LedgerConfig, Rows, Runtime, RuntimeConfig};
 
@@ -29,7 +29,8 @@ fn embed(text: &str) -> Vec<f32> {
     row
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = std::io::stdout();
     let dir = std::env::temp_dir().join(format!("notes-{}", std::process::id()));
     let mut config = RuntimeConfig {
         // Tokens are kept as they came, so that forgetting can be exact.
@@ -54,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     memory.flush()?;
 
     let mut recalled = vec![0.0; 64];
-    let mut ask = |question: &str| -> Result<Option<ItemId>, titanmem::RuntimeError> {
+    let mut ask = |question: &str| -> Result<Option<ItemId>, Box<dyn Error>> {
         let row = embed(question);
         let info = memory.recall_into(Rows::f32(&row, 1, 64).unit(), &mut recalled)?;
         let nearest = info
@@ -62,10 +63,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .first()
             .filter(|nearest| nearest.score > 0.5);
         let answer = nearest.map_or("nothing", |nearest| NOTES[nearest.item.0 as usize]);
-        outln!(
+        writeln!(
+            &out,
             "{question:45} -> {answer} (surprise {:.2})",
             info.surprise.unwrap_or(1.0)
-        );
+        )?;
         Ok(nearest.map(|nearest| nearest.item))
     };
     assert_eq!(ask("what is the garage door code")?, Some(ItemId(2)));
@@ -73,12 +75,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let forgotten = memory.forget(2_u64)?.expect("the ledger knows it");
     let percent = forgotten.remains * 100.0;
-    outln!("forgot the code at once: {percent:.1} % of its recall is left");
+    writeln!(
+        &out,
+        "forgot the code at once: {percent:.1} % of its recall is left"
+    )?;
     let rebuilt = memory.rebuild()?;
-    outln!(
+    writeln!(
+        &out,
         "forgot it exactly: {} tokens learned again",
         rebuilt.tokens_replayed
-    );
+    )?;
     assert_ne!(ask("what is the garage door code")?, Some(ItemId(2)));
     assert_eq!(ask("is Tom allergic to anything")?, Some(ItemId(4)));
     drop(runtime);

@@ -25,7 +25,7 @@ DAMAGE = ["--test", "rejects_malformed", "--test", "journal_folder", "--test", "
 SEALED = ["--test", "encrypted_folder"]
 BACKUP = ["--test", "backup_restores_bytes"]
 # Not tests of the store: the models of the runtime's protocols.
-MODELS = ["models"]
+MODELS = ["verify"]
 DESK = "crates/titans-runtime/src/shard/desk.rs"
 # What the models are built from.
 MODELLED = [DESK, "crates/titans-runtime/src/shard/lease.rs", "crates/titans-runtime/src/published.rs",
@@ -153,7 +153,7 @@ def mutate(copy, name, file, old, new):
 def run(copy, tests):
     command = ["cargo", "test", "-q", "--offline", "-p", "titans-store", *tests]
     if tests == MODELS:
-        command = ["cargo", "test", "-q", "--offline", "--manifest-path", "models/Cargo.toml"]
+        command = ["cargo", "test", "-q", "--offline", "--manifest-path", "verify/Cargo.toml"]
     environment = {**os.environ, "TITANMEM_CRASH_THIN": "9"}
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=1200, env=environment)
     output = done.stdout + done.stderr
@@ -179,9 +179,9 @@ def main():
         manifest = (ROOT / "Cargo.toml").read_text()
         workspace = manifest[:manifest.index("\n[package]\n")]
         profiles = manifest[manifest.index("\n[profile.dev]"):]
-        workspace = workspace.replace('members = ["crates/*", "kernels"]', 'members = ["crates/titans-store"]')
+        workspace = workspace.replace('members = ["crates/*", "examples/prometheus"]', 'members = ["crates/titans-store"]')
         (copy / "Cargo.toml").write_text(workspace + "\n" + profiles)
-        shutil.copytree(ROOT / "models", copy / "models", ignore=shutil.ignore_patterns("target"))
+        shutil.copytree(ROOT / "verify", copy / "verify", ignore=shutil.ignore_patterns("target"))
         for file in MODELLED:
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, copy / file)

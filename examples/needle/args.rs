@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use titanmem::{Device, Preset};
+use titans_needle::parse_tokens;
 
-use crate::lengths::parse_tokens;
 use crate::needles::MAX_NEEDLES;
 
 /// Hides facts in a long text, learns the text, closes, reopens from disk, asks for the facts.

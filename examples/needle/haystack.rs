@@ -4,9 +4,9 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
+use titans_needle::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
 use crate::text::{Vocabulary, WordId};
-use titans_lm::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
 /// RULER's noise (arXiv:2404.06654), repeated without end.
 const NOISE: &str =

@@ -3,19 +3,9 @@
 mod args;
 mod features;
 mod haystack;
-#[path = "../shared/heatmap.rs"]
-mod heatmap;
-#[path = "../shared/lengths.rs"]
-mod lengths;
 mod needles;
-#[path = "../shared/process.rs"]
-mod process;
 mod report;
 mod run;
-#[path = "../shared/score.rs"]
-mod score;
-#[path = "../shared/table.rs"]
-mod table;
 mod text;
 
 #[cfg(test)]
@@ -31,11 +21,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use titanmem::{RuntimeConfig, RuntimeError};
+use titans_needle::tokens_text;
 
 use crate::args::Args;
 use crate::features::Features;
 use crate::haystack::Haystack;
-use crate::lengths::tokens_text;
 use crate::report::Row;
 use crate::text::Vocabulary;
 

@@ -6,10 +6,10 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use titans_needle::words::{ADJECTIVES, NOUNS};
 
 use crate::haystack::Haystack;
 use crate::text::{Vocabulary, WordId};
-use titans_lm::words::{ADJECTIVES, NOUNS};
 
 /// Distinct keys that the word lists give.
 pub(crate) const MAX_NEEDLES: usize = ADJECTIVES.len() * NOUNS.len();

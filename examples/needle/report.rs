@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use titanmem::RuntimeConfig;
+use titans_needle::{Hits, heatmap, markdown, tokens_text};
 
 use crate::Error;
 use crate::args::Args;
-use crate::heatmap::heatmap;
-use crate::lengths::tokens_text;
 use crate::needles::Needle;
 use crate::run::Outcome;
-use crate::score::Hits;
-use crate::table::markdown;
 use crate::text::Vocabulary;
 
 /// Bytes per token of the KV cache to compare with: 8 layers, 4 KV heads of 64, bf16.
@@ -200,6 +197,19 @@ impl Cell {
             ci_high,
         }
     }
+
+    /// What of a cell the heat map shows.
+    fn drawn(&self) -> titans_needle::Cell {
+        titans_needle::Cell {
+            haystack: self.haystack.clone(),
+            context_length: self.context_length,
+            depth_percent: self.depth_percent,
+            counted: Hits {
+                n: self.n,
+                hits: self.hits,
+            },
+        }
+    }
 }
 
 /// The table, as Markdown that also reads well in a terminal.
@@ -272,11 +282,12 @@ pub(crate) fn write_files(
     let timings: Vec<_> = rows.iter().map(Row::timing).collect();
     write("timings.jsonl", json_lines(&timings)?)?;
     write("summary.csv", summary(rows))?;
+    let drawn: Vec<titans_needle::Cell> = cells.iter().map(Cell::drawn).collect();
     let title = format!(
         "Recall of facts stated once, preset {}, seed {}",
         args.preset, args.seed
     );
-    write("heatmap.svg", heatmap(&title, &cells))
+    write("heatmap.svg", heatmap(&title, &drawn))
 }
 
 /// Fails early when the folder cannot be written: the run may take minutes.

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use titanmem::{Rows, Runtime, RuntimeConfig, Stats, UserMemory};
+use titans_needle::{Hits, status_bytes};
 
 use crate::Error;
 use crate::features::Features;
 use crate::haystack::Haystack;
 use crate::needles::{HiddenNeedles, Needle};
-use crate::process::status_bytes;
-use crate::score::Hits;
 use crate::text::WordId;
 
 /// Tokens handed over per call. The runtime cuts its own chunks.

@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::templates::{SEEN, Template, UNSEEN};
-use crate::words::{ADJECTIVES, NOUNS};
+use titans_needle::words::{ADJECTIVES, NOUNS};
 
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

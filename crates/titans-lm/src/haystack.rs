@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::facts::{ValueKind, digits, made_up, value};
 use crate::tokens::{TokenId, ends_sentence, tokenize};
-use crate::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
+use titans_needle::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
 /// A text without full stops is cut into pieces of so many tokens.
 const LONGEST_SENTENCE: usize = 512;

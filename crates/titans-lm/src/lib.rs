@@ -19,7 +19,6 @@ mod sample;
 mod templates;
 mod tokens;
 mod train;
-pub mod words;
 
 pub use checkpoint::{CheckpointError, Precision, load, read, save, transfer};
 pub use facts::{

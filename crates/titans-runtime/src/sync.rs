@@ -1,6 +1,6 @@
 //! The primitives under the protocols of `published.rs` and `shard/lease.rs`.
 //!
-//! Those two files name nothing else, so that the package `models` can run them with loom's
+//! Those two files name nothing else, so that the package in `verify` can run them with loom's
 //! primitives, which try every order of events.
 
 pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -14,9 +14,9 @@ use crate::memory::{ForgetScope, GateSpan, MemoryConfig, Reduction, SparseGate, 
 
 /// A named configuration.
 ///
-/// The recall figures are those of `cargo run --release --example recall`, seed 1, for keys
-/// and values of length one and width 64: *one-shot* is how many pairs, each written once,
-/// are told apart with 50 % recall; *stream* is how many pairs of an endless stream are
+/// The recall figures are those of `cargo run --release -p titans-bench --bin recall`, seed 1,
+/// for keys and values of length one and width 64: *one-shot* is how many pairs, each written
+/// once, are told apart with 50 % recall; *stream* is how many pairs of an endless stream are
 /// recalled at its end (of 8192, values from 1024 candidates, chance taken off). The whole
 /// table is in `docs/recall.md`. They are figures of memories as the seed makes them;
 /// initial weights, gates and projections that were trained are another matter.

@@ -9,7 +9,7 @@
 //! each other: whoever ends its work is told that somebody waits for the shard, and puts it in
 //! the line of the threads that own files.
 //!
-//! This file names nothing of the runtime, so that the package `models` can try it in every
+//! This file names nothing of the runtime, so that the package in `verify` can try it in every
 //! order of events.
 
 use std::collections::VecDeque;
