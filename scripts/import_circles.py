@@ -527,7 +527,8 @@ MADE_UP = {
         "lib.rs": "mod a; mod b;",
         "a.rs": "use crate::b::B; pub struct A(B);",
         "b.rs": "pub struct B; #[cfg(test)] use crate::a::A; #[cfg(test)] mod tests { use crate::a::A; }\n"
-                "#[cfg(all(test, unix))] mod more; #[test] fn t() { crate::a::A; }",
+                "#[cfg(all(test, unix))] mod more; #[test] fn t() { crate::a::A; }\n"
+                "#[cfg(any(test, all(test, unix)))] use crate::a::A;",
         "b/more.rs": "use crate::a::A;",
     }),
     "no test for a feature": (1, {
