@@ -13,8 +13,7 @@ use titans_store::fs::Storage;
 
 use crate::alert::Alerts;
 use crate::backup::BackupConfig;
-use crate::error::RuntimeError;
-pub(crate) use crate::error::setting;
+use crate::error::{RuntimeError, setting};
 use crate::ledger::LedgerConfig;
 use crate::watch::RecallWatch;
 
