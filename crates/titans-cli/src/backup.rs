@@ -7,7 +7,8 @@ use titans_store::{
     UserKey, create_backup, restore_backup, verify_backup,
 };
 
-use crate::{Failure, Format, Outcome, folder};
+use crate::folder;
+use crate::outcome::{Failure, Format, Outcome};
 
 /// What `backup` was asked for.
 pub(crate) struct Request<'a> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use titans_store::{Limits, MemoryImage, TensorRecord, TensorRole, UserKey, decode_with};
 
-use crate::{Failure, Format, Outcome};
+use crate::outcome::{Failure, Format, Outcome};
 
 #[derive(Debug, Serialize)]
 struct Difference {

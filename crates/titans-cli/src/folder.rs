@@ -4,7 +4,7 @@ use std::path::Path;
 
 use titans_store::{Limits, ShardId, UserKey, verify_dir_with};
 
-use crate::Failure;
+use crate::outcome::Failure;
 
 /// The owner of the memory in a folder, by its first file that is whole.
 pub(crate) fn owner(dir: &Path, key: Option<&UserKey>) -> Result<ShardId, Failure> {

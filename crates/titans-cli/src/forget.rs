@@ -4,7 +4,8 @@ use std::path::Path;
 
 use titans_store::{Erasure, ForgetReceipt, ShardId, UserKey, forget};
 
-use crate::{Failure, Format, Outcome, folder};
+use crate::folder;
+use crate::outcome::{Failure, Format, Outcome};
 
 pub(crate) fn run(
     dir: &Path,

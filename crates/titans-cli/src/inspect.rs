@@ -10,7 +10,8 @@ use titans_store::{
     inspect_with,
 };
 
-use crate::{Format, Outcome, date, to_json};
+use crate::date;
+use crate::outcome::{Format, Outcome, to_json};
 
 pub(crate) fn run(path: &Path, key: Option<&UserKey>, format: Format) -> Outcome {
     let limits = Limits::default();

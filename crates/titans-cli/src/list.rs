@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use titans_store::{FileVerdict, Limits, UserKey, inspect_with, verify_dir_with};
 
-use crate::{Failure, Format, Outcome};
+use crate::outcome::{Failure, Format, Outcome};
 
 #[derive(Debug, Serialize)]
 struct Listing {

@@ -9,16 +9,19 @@ mod folder;
 mod forget;
 mod inspect;
 mod list;
+mod outcome;
 mod output;
 mod rollback;
 mod verify;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use titans_store::{FolderMode, UserKey};
+
+use crate::outcome::{Failure, Format, Outcome};
 
 /// Looks into .titanmem memories, checks, compares, backs up, restores and forgets them.
 ///
@@ -195,44 +198,6 @@ impl Common {
     }
 }
 
-/// What a command leaves: text for standard output, and lines for standard error.
-#[derive(Debug, Default)]
-struct Outcome {
-    text: String,
-    /// One line each; none means that all is well.
-    errors: Vec<String>,
-}
-
-impl Outcome {
-    fn error(line: impl ToString) -> Self {
-        Self {
-            text: String::new(),
-            errors: vec![line.to_string()],
-        }
-    }
-
-    /// A value, as JSON or in words.
-    fn of<T: serde::Serialize>(
-        value: &T,
-        format: Format,
-        in_words: impl FnOnce(&T) -> String,
-    ) -> Self {
-        match format {
-            Format::Text => Self {
-                text: in_words(value),
-                errors: Vec::new(),
-            },
-            Format::Json => match to_json(value) {
-                Ok(text) => Self {
-                    text,
-                    errors: Vec::new(),
-                },
-                Err(error) => Self::error(error),
-            },
-        }
-    }
-}
-
 /// What is wrong with the command line, or the help that was asked for.
 fn usage(told: &clap::Error) -> ExitCode {
     if told.use_stderr() {
@@ -334,38 +299,4 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
             common.format(),
         ),
     }
-}
-
-/// Why a command could not be done, in one line.
-#[derive(Debug)]
-struct Failure(String);
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<titans_store::StoreError> for Failure {
-    fn from(error: titans_store::StoreError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl Failure {
-    fn io(action: &str, path: &Path, error: &io::Error) -> Self {
-        Self(format!("cannot {action} {}: {error}", path.display()))
-    }
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Text,
-    Json,
-}
-
-/// `value` as indented JSON and a line end.
-fn to_json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n")
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 use titans_store::{FolderMode, Generation, MemoryStore, StoreConfig, UserKey};
 
-use crate::{Failure, Format, Outcome, folder};
+use crate::folder;
+use crate::outcome::{Failure, Format, Outcome};
 
 #[derive(Debug, Serialize)]
 struct RolledBack {

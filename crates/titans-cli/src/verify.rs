@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use titans_store::{FileVerdict, Generation, Limits, UserKey, verify_dir_with};
 
-use crate::{Format, Outcome, to_json};
+use crate::outcome::{Format, Outcome, to_json};
 
 /// Folders below the one given. Memories lie two or three deep; deeper is a mistake.
 const MAX_DEPTH: usize = 8;

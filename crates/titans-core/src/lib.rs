@@ -71,7 +71,7 @@ pub use memory::{
     DecayOrder, DeltaChunk, DeltaResult, ForgetScope, Form, GateSpan, GateValues, GradientBase,
     HostState, MemoryConfig, MemoryState, NeuralMemory, Passed, ReadTime, Reading, Reduction,
     SparseDelta, SparseGate, StateDelta, StateRole, StateTensor, Tail, TokenGates, Tokens,
-    UpdateCoefficients, UpdateConfig, WriteReport, delta_chunk,
+    UpdateConfig, WriteReport, delta_chunk,
 };
 pub use miras::{
     Activation, AttentionalBias, ChoiceDescriptor, DotProduct, ElasticNet, FactorizedMlp, GatedMlp,
@@ -83,5 +83,5 @@ pub use miras::{
 pub use ops::{
     ActiveChannels, Changes, DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated,
     Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, RoundedHostOps, TensorOps,
-    WriteRule, Written, relative_error, top_k_into,
+    UpdateCoefficients, WriteRule, Written, relative_error, top_k_into,
 };

@@ -9,31 +9,21 @@
 //! ```
 //!
 //! and what is under 2^-126 after rounding becomes zero. A number of a product is one chain of
-//! such pairs per [`CHAIN`] terms, in their order, whatever stands beside it. Where the machine has
-//! the instructions they do it (`native`), or else loops do (`portable`), with the same bits.
+//! such pairs per [`CHAIN`](chain::CHAIN) terms, in their order, whatever stands beside it. Where
+//! the machine has the instructions they do it (`native`), or else loops do (`portable`), with the
+//! same bits.
 
+mod chain;
 #[cfg(target_arch = "x86_64")]
 mod native;
 mod portable;
 #[cfg(test)]
 mod tests;
 
-use crate::product::Matrix;
+use crate::matrix::Matrix;
+pub(crate) use chain::Change;
 #[cfg(target_arch = "x86_64")]
 pub use native::{Found, Screen};
-
-/// Longest sum that is one chain. The pairs of a panel of so many terms are 48 KiB, those of the
-/// left factor of 512 rows are half of a second-level cache.
-const CHAIN: usize = 512;
-
-/// What a product does to the numbers of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// They are not read.
-    Set,
-    Add,
-    Subtract,
-}
 
 /// Whether this machine has the instructions, and may use them.
 pub(crate) fn is_native() -> bool {
@@ -84,33 +74,4 @@ impl RightFactor {
             Self::Portable(right) => right.multiplied(left, output, change),
         }
     }
-}
-
-fn check(factor: Matrix<'_>) {
-    assert!(factor.is_whole() && (factor.row_stride == 1 || factor.column_stride == 1));
-}
-
-/// The chains of a sum: the first term and the number of terms of each.
-fn chains(terms: usize) -> impl Iterator<Item = (usize, usize)> {
-    let chains = terms.div_ceil(CHAIN);
-    (0..chains).map(move |chain| {
-        let first = terms * chain / chains;
-        (first, terms * (chain + 1) / chains - first)
-    })
-}
-
-/// What a chain does to the output, given what the whole product does.
-fn change_of_chain(first_term: usize, change: Change) -> Change {
-    match change {
-        Change::Set if first_term > 0 => Change::Add,
-        _ => change,
-    }
-}
-
-/// Whether there is nothing to multiply; then the output is as it should be.
-fn is_done(terms: usize, output: &mut [f32], change: Change) -> bool {
-    if terms == 0 && change == Change::Set {
-        output.fill(0.0);
-    }
-    terms == 0 || output.is_empty()
 }

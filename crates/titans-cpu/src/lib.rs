@@ -24,6 +24,7 @@ mod activation;
 mod bf16;
 mod coefficients;
 mod level;
+mod matrix;
 mod mlp;
 #[cfg(not(target_arch = "x86_64"))]
 mod no_screen;

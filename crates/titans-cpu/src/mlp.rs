@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use crate::activation::Activation;
-use crate::product::{Matrix, Products, multiply};
+use crate::matrix::Matrix;
+use crate::product::{Products, multiply};
 use crate::scratch::Scratch;
 
 /// Rows that go through all layers together: their products are as fast as larger ones, and

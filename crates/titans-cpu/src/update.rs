@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use crate::coefficients::AtEnd;
+use crate::matrix::Matrix;
 use crate::mlp::{BLOCK, Mlp, shares};
-use crate::product::{Matrix, Shared, multiply, multiply_transposed, subtract_outer};
+use crate::product::{Shared, multiply, multiply_transposed, subtract_outer};
 use crate::scratch::Scratch;
 use crate::simd::{Loop, sum_of, vectorised};
 

@@ -12,7 +12,7 @@ use titans_core::Changes;
 
 use crate::backend::{UNITS, cubes, dims, output_beside};
 use crate::blocks::{Blocks, own_block};
-use crate::ops::host_words;
+use crate::host_words::host_words;
 use crate::reduce::{sum_before_unit, sum_over_units};
 
 /// As [`titans_core::MemoryOps::changes`], on the device of f32 tensors. Two waits for the

@@ -11,7 +11,7 @@ use cubecl::prelude::*;
 
 use crate::backend::{UNITS, cubes, dims, output_beside};
 use crate::blocks::{Blocks, own_block};
-use crate::ops::host_words;
+use crate::host_words::host_words;
 use crate::reduce::sum_over_units;
 
 /// As [`titans_core::MemoryOps::all_finite`], on the device of f32 tensors: a launch for each

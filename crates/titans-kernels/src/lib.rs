@@ -26,6 +26,8 @@ mod dense;
 #[cfg(feature = "cube")]
 mod finite;
 #[cfg(feature = "cube")]
+mod host_words;
+#[cfg(feature = "cube")]
 mod largest;
 #[cfg(feature = "cube")]
 mod ops;

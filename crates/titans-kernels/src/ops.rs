@@ -1,7 +1,7 @@
 //! The operations of a sparse memory on a GPU.
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor};
 use titans_core::{
     ActiveChannels, Changes, DenseOps, Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps,
     Products, RetentionGate, TensorOps, UpdateCoefficients, WriteRule, Written,
@@ -10,8 +10,9 @@ use titans_core::{
 use crate::apply::ApplyKernels;
 use crate::backend::{MOST_CUBES, MOST_VALUE_DIM, SparseKernels, WriteParameters};
 use crate::changes;
-use crate::dense;
+use crate::dense::update_coefficients;
 use crate::finite;
+use crate::host_words::host_words;
 use crate::largest::LargestKernels;
 use crate::report::{self, Report};
 use crate::scan::ScanKernels;
@@ -90,7 +91,7 @@ impl MemoryOps for CubeOps {
         let instead = gates.find_map(|gate| instead(gate, DType::F32));
         match instead {
             None if momentum_decays.len() <= 2 => {
-                dense::update_coefficients(steps, momentum_decays, retention)
+                update_coefficients(steps, momentum_decays, retention)
             }
             _ => TensorOps.update_coefficients(steps, momentum_decays, retention),
         }
@@ -316,9 +317,4 @@ fn apart(written: Tensor<3>) -> Vec<Tensor<2>> {
     }
     let parts = written.split(1, 0).into_iter();
     parts.map(|part| part.squeeze_dim(0)).collect()
-}
-
-pub(crate) fn host_words(data: TensorData) -> Vec<i32> {
-    data.try_into_vec::<i32>()
-        .expect("the kernel writes words of 32 bits")
 }

@@ -4,8 +4,8 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::facts::{ValueKind, digits, made_up, value};
 use crate::tokens::{TokenId, ends_sentence, tokenize};
+use crate::values::{ValueKind, digits, made_up, value};
 use titans_needle::words::{ADJECTIVES, ADVERBS, NOUNS, PREPOSITIONS, VERBS};
 
 /// A text without full stops is cut into pieces of so many tokens.

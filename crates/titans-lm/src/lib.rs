@@ -19,11 +19,12 @@ mod sample;
 mod templates;
 mod tokens;
 mod train;
+mod values;
 
 pub use checkpoint::{CheckpointError, Precision, load, read, save, transfer};
 pub use facts::{
-    Fact, ValueKind, Words, key, made_up, ruler, ruler_introduction, templated, templated_fact,
-    training_fact, unseen_fact, value,
+    Fact, Words, key, ruler, ruler_introduction, templated, templated_fact, training_fact,
+    unseen_fact,
 };
 pub use frontend::{FrontEnd, FrontEndState, WIDTH};
 pub use haystack::{Haystack, figures_in_passing};
@@ -35,3 +36,4 @@ pub use tokens::{
     is_word, tokenize,
 };
 pub use train::{Stage, StepReport, Trainer};
+pub use values::{ValueKind, made_up, value};

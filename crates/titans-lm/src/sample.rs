@@ -7,11 +7,10 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::facts::{
-    Fact, ValueKind, Words, key, ruler_introduction, templated_fact, training_fact,
-};
+use crate::facts::{Fact, Words, key, ruler_introduction, templated_fact, training_fact};
 use crate::haystack::{Haystack, figures_in_passing, with_a_figure};
 use crate::tokens::{FULL_STOP, TokenId, is_word, random_word, tokenize};
+use crate::values::ValueKind;
 
 /// What a sample holds.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 //! Figures and codes are stated as a text would. Names carry a word like *note* or
 //! *remember*: without one nothing tells them from what a novel says of its people.
 
-use crate::facts::ValueKind;
-use crate::facts::ValueKind::{Code, Date, Digits, Name, Time};
+use crate::values::ValueKind;
+use crate::values::ValueKind::{Code, Date, Digits, Name, Time};
 
 /// A statement with places for key `{k}` and value `{v}`, and the question up to the answer.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use titans_store::fs::Storage;
 
 use crate::alert::Alerts;
 use crate::backup::BackupConfig;
-use crate::error::RuntimeError;
+use crate::error::{RuntimeError, setting};
 use crate::ledger::LedgerConfig;
 use crate::watch::RecallWatch;
 
@@ -247,14 +247,6 @@ impl RuntimeConfig {
             return Err(setting("max_lag", 0, "at least 1"));
         }
         self.backups.as_ref().map_or(Ok(()), BackupConfig::validate)
-    }
-}
-
-pub(crate) fn setting(name: &'static str, found: usize, expected: &'static str) -> RuntimeError {
-    RuntimeError::Setting {
-        name,
-        found: found.to_string(),
-        expected,
     }
 }
 

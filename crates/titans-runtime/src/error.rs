@@ -313,3 +313,12 @@ impl RuntimeError {
         }
     }
 }
+
+/// The error for a setting that is not what it must be.
+pub(crate) fn setting(name: &'static str, found: usize, expected: &'static str) -> RuntimeError {
+    RuntimeError::Setting {
+        name,
+        found: found.to_string(),
+        expected,
+    }
+}

@@ -62,6 +62,7 @@ mod learner;
 mod ledger;
 mod locks;
 mod memory;
+mod memory_snapshot;
 mod metric;
 mod published;
 mod recall;
@@ -95,8 +96,9 @@ pub use ledger::{ItemId, LedgerConfig, Neighbour};
 #[doc(hidden)]
 pub use locks::shake_locks;
 pub use memory::UserMemory;
+pub use memory_snapshot::{MemorySnapshot, StoredItem};
 pub use metric::describe_metrics;
-pub use recall::{MemorySnapshot, RecallInfo, StoredItem};
+pub use recall::RecallInfo;
 pub use rows::Rows;
 pub use runtime::{CloseReport, Runtime, UserReport};
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};

@@ -22,6 +22,7 @@ mod init;
 mod norm;
 mod pooling;
 mod projection;
+mod restore;
 mod state;
 mod winners;
 mod wiring;

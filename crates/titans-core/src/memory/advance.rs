@@ -5,9 +5,10 @@ use burn::tensor::Tensor;
 use super::learned::Learned;
 use super::rules::Rules;
 use super::sparse_gate::keep_largest;
-use super::surprise::root;
+use super::tokens::GatedTokens;
 use super::update::ForgetScope;
 use crate::miras::{RetentionStep, SurpriseSigmoid};
+use crate::ops::root;
 
 /// What one step takes beside the gradient.
 pub(crate) struct StepGates {
@@ -32,6 +33,30 @@ pub(crate) enum StepRetention {
         gate: SurpriseSigmoid,
         constant_step: f32,
     },
+}
+
+/// The gates of an update whose gates act once: those of its last token.
+pub(super) fn gates_of_last_token(
+    rules: &Rules,
+    tokens: &GatedTokens,
+    tokens_before: u64,
+) -> StepGates {
+    let last = |values: Tensor<2>| values.narrow(1, tokens.len() - 1, 1);
+    StepGates {
+        momentum_decays: rules
+            .momentum_decays(tokens)
+            .into_iter()
+            .map(last)
+            .collect(),
+        retention: match rules.sigmoid(tokens) {
+            Some(gate) => StepRetention::FromGradient {
+                gate,
+                constant_step: rules.constant_step(tokens),
+            },
+            None => StepRetention::Given(last(rules.retentions(tokens))),
+        },
+        tokens_before,
+    }
 }
 
 /// The memory after one step, and the norm of the step's gradient, `[memories, 1]`.

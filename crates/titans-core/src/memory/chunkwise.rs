@@ -5,37 +5,16 @@
 
 use burn::tensor::Tensor;
 
-use super::advance::{StepGates, StepRetention, advance, norm_of_all};
-use super::coefficients::PerToken;
+use super::advance::{advance, gates_of_last_token, norm_of_all};
 use super::learned::Learned;
-use super::pass::first_then_last;
+use super::per_token::PerToken;
 use super::recurrent;
 use super::rules::Rules;
 use super::surprise::{Surprise, surprise};
 use super::tokens::GatedTokens;
 use super::update::GateSpan;
+use super::updated::{Detail, Updated};
 use crate::miras::{LinearMaps, OuterGradient};
-
-/// What an update leaves.
-pub(crate) struct Updated {
-    pub(crate) learned: Learned,
-    pub(crate) surprise: Surprise,
-    /// Norm of the gradient of the whole update, steps included, `[memories, 1]`, where it
-    /// was asked for or came along.
-    pub(crate) update_norm: Option<Tensor<2>>,
-    /// Reads after each token, if there were queries.
-    pub(crate) token_reads: Option<Tensor<3>>,
-}
-
-/// How much of an update is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Detail {
-    /// What a write reports: which tokens were written, and how surprising each was.
-    Surprise,
-    /// Norms and losses, too, each of which costs a pass over what it is about; the norm of
-    /// the update costs a matrix product per tensor.
-    All,
-}
 
 /// Makes one update from `tokens`; with `queries`, also reads with the weights after each
 /// token.
@@ -173,28 +152,13 @@ fn per_update(
     }
 }
 
-/// The gates of an update whose gates act once: those of its last token.
-pub(super) fn gates_of_last_token(
-    rules: &Rules,
-    tokens: &GatedTokens,
-    tokens_before: u64,
-) -> StepGates {
-    let last = |values: Tensor<2>| values.narrow(1, tokens.len() - 1, 1);
-    StepGates {
-        momentum_decays: rules
-            .momentum_decays(tokens)
-            .into_iter()
-            .map(last)
-            .collect(),
-        retention: match rules.sigmoid(tokens) {
-            Some(gate) => StepRetention::FromGradient {
-                gate,
-                constant_step: rules.constant_step(tokens),
-            },
-            None => StepRetention::Given(last(rules.retentions(tokens))),
-        },
-        tokens_before,
+/// All but the last row of `rows`, then `last`.
+pub(super) fn first_then_last(rows: Tensor<3>, last: Tensor<3>) -> Tensor<3> {
+    let [_, count, _] = rows.dims();
+    if count == 1 {
+        return last;
     }
+    Tensor::cat(vec![rows.narrow(1, 0, count - 1), last], 1)
 }
 
 /// The gradient of the update: one matrix product per tensor.

@@ -7,7 +7,7 @@
 
 use burn::tensor::Tensor;
 
-use super::coefficients::products;
+use crate::ops::products;
 
 /// One chunk of a linear delta memory.
 #[derive(Clone, Debug)]

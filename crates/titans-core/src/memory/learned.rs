@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 
-use super::rules::Rules;
 use super::tokens::GatedTokens;
 
 /// The learned tensors of some memories: memory `i` is row `i` of every tensor.
@@ -23,23 +22,6 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    /// A memory that begins with these accumulators, `[memories, rows, columns]` each.
-    pub(crate) fn begin(rules: &Rules, accumulators: Vec<Tensor<3>>) -> Self {
-        let [memories, _, _] = accumulators[0].dims();
-        let options = (&accumulators[0].device(), accumulators[0].dtype());
-        let buffers = rules.momentum_orders();
-        Self {
-            momenta: (0..buffers)
-                .map(|_| accumulators.iter().map(Tensor::zeros_like).collect())
-                .collect(),
-            base: rules.keeps_base().then(|| accumulators.clone()),
-            initial: rules.keeps_initial().then(|| accumulators.clone()),
-            smoothed_surprise: Tensor::zeros([memories, 1], options),
-            pending: None,
-            accumulators,
-        }
-    }
-
     /// Everything in which a number that is not finite would stay.
     pub(crate) fn numbers(&self) -> Vec<Tensor<3>> {
         let tensors = self.accumulators.iter();

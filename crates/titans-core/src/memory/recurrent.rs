@@ -12,13 +12,13 @@
 
 use burn::tensor::Tensor;
 
-use super::advance::{StepGates, StepRetention, advance, norm_of_all};
-use super::chunkwise::{Updated, gates_of_last_token};
+use super::advance::{StepGates, StepRetention, advance, gates_of_last_token, norm_of_all};
 use super::learned::Learned;
 use super::rules::Rules;
 use super::surprise::{Surprise, surprise};
 use super::tokens::GatedTokens;
 use super::update::GateSpan;
+use super::updated::Updated;
 use crate::miras::StaticMaps;
 
 /// As [`chunkwise::update`](super::chunkwise::update).

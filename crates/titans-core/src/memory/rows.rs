@@ -5,8 +5,9 @@ use std::sync::Arc;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::config::MemoryConfig;
+use super::host_state::StateRole;
 use super::learned::Learned;
-use super::state::{MemoryState, StateRole, WriteReport};
+use super::state::{MemoryState, WriteReport};
 use super::state_delta::{SparseDelta, StateDelta};
 use crate::miras::{AttentionalBias, MemoryArchitecture};
 use crate::ops::{ActiveChannels, Expansion, MemoryOps, WriteRule, Written};

@@ -50,6 +50,22 @@ impl Rules {
             || self.config.miras.retention_gate.needs_initial()
     }
 
+    /// A memory that begins with these accumulators, `[memories, rows, columns]` each.
+    pub(crate) fn begin(&self, accumulators: Vec<Tensor<3>>) -> Learned {
+        let [memories, _, _] = accumulators[0].dims();
+        let options = (&accumulators[0].device(), accumulators[0].dtype());
+        Learned {
+            momenta: (0..self.momentum_orders())
+                .map(|_| accumulators.iter().map(Tensor::zeros_like).collect())
+                .collect(),
+            base: self.keeps_base().then(|| accumulators.clone()),
+            initial: self.keeps_initial().then(|| accumulators.clone()),
+            smoothed_surprise: Tensor::zeros([memories, 1], options),
+            pending: None,
+            accumulators,
+        }
+    }
+
     /// The weights that accumulators stand for.
     pub(crate) fn weights(&self, accumulators: &[Tensor<3>]) -> Vec<Tensor<3>> {
         accumulators

@@ -4,12 +4,12 @@
 //! faster: a library top-k sorts everything on the CPU and is bounded to a few entries on a
 //! GPU, while a gate keeps thousands.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::update::SparseGate;
-use crate::ops::{MemoryOps, host_floats, top_k_into};
+use crate::ops::{MemoryOps, host_floats, top_k_into, where_kept};
 
 /// Sets every coordinate that the gate does not keep to exactly zero.
 ///
@@ -46,43 +46,6 @@ fn share(all: usize, ratio: f32) -> usize {
     ((all as f64 * f64::from(ratio)).round() as usize).clamp(1, all)
 }
 
-/// As [`MemoryOps::keep_largest`].
-pub(crate) fn largest_elements(gradient: Vec<Tensor<3>>, count: usize) -> Vec<Tensor<3>> {
-    let [memories, _, _] = gradient[0].dims();
-    let sizes: Vec<Vec<f32>> = gradient
-        .iter()
-        .map(|tensor| host_floats(tensor.clone().abs()))
-        .collect();
-    let mut masks: Vec<Vec<f32>> = sizes.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
-    let mut selected = Vec::new();
-    for memory in 0..memories {
-        let span = |tensor: &Vec<f32>| {
-            let len = tensor.len() / memories;
-            memory * len..(memory + 1) * len
-        };
-        let flat: Vec<f32> = sizes
-            .iter()
-            .flat_map(|tensor| tensor[span(tensor)].iter().copied())
-            .collect();
-        top_k_into(&flat, count, &mut selected);
-        let mut kept = selected.iter().map(|(index, _)| *index as usize).peekable();
-        let mut offset = 0;
-        for mask in &mut masks {
-            let span = span(mask);
-            let len = span.len();
-            while let Some(index) = kept.next_if(|index| *index < offset + len) {
-                mask[span.start + index - offset] = 1.0;
-            }
-            offset += len;
-        }
-    }
-    gradient
-        .into_iter()
-        .zip(masks)
-        .map(|(tensor, mask)| apply(tensor, mask))
-        .collect()
-}
-
 fn largest_channels(
     tensor: Tensor<3>,
     ratio: f32,
@@ -103,7 +66,7 @@ fn largest_channels(
             }
         }
     }
-    apply(tensor, mask)
+    where_kept(tensor, mask)
 }
 
 /// `count` different numbers under `all`, by a partial shuffle.
@@ -118,19 +81,11 @@ fn sample(all: usize, count: usize, words: &mut ChaCha8Rng) -> Vec<usize> {
     numbers
 }
 
-fn apply(tensor: Tensor<3>, mask: Vec<f32>) -> Tensor<3> {
-    let options = (&tensor.device(), tensor.dtype());
-    let mask: Tensor<3> = Tensor::from_data(TensorData::new(mask, tensor.dims()), options);
-    tensor
-        .zeros_like()
-        .mask_where(mask.greater_elem(0.0), tensor)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::HostOps;
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     fn tensor(values: &[f32], shape: [usize; 3]) -> Tensor<3> {
         Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())

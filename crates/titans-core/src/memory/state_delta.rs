@@ -3,9 +3,9 @@
 
 use burn::tensor::Tensor;
 
+use super::host_state::{HostState, StateRole, StateTensor, named, pending_to_host};
 use super::learned::Learned;
 use super::rules::Rules;
-use super::state::{HostState, StateRole, StateTensor, named, pending_to_host};
 use super::tokens::GatedTokens;
 use crate::ops::{Changes, MemoryOps};
 

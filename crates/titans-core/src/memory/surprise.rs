@@ -7,9 +7,7 @@ use super::rules::Rules;
 use super::tokens::GatedTokens;
 use super::update::GateSpan;
 use crate::miras::OuterGradient;
-
-/// The relative error of a token is at most this, however small its value.
-const LARGEST_RELATIVE_ERROR: f64 = 1e3;
+use crate::ops::{energy, relative_errors, root};
 
 /// The surprise of some tokens, all at the same weights.
 pub(crate) struct Surprise {
@@ -46,7 +44,7 @@ pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -
             )
         });
     let prediction = gradients.prediction;
-    let relative_error = relative_error(prediction.clone(), tokens.values.clone());
+    let relative_error = relative_errors(prediction.clone(), tokens.values.clone());
 
     let mut written = written_tokens(rules, &relative_error);
     let mut steps = rules.step_sizes(tokens);
@@ -99,25 +97,6 @@ impl Surprise {
     pub(crate) fn gradient_norm(&self) -> Tensor<2> {
         norm_of_outers(&self.outers)
     }
-}
-
-/// `||prediction - value|| / ||value||` of each token, `[memories, tokens]`.
-pub(crate) fn relative_error(prediction: Tensor<3>, values: Tensor<3>) -> Tensor<2> {
-    let error = root(energy(prediction - values.clone()));
-    let size = root(energy(values)).max_pair(error.clone() / LARGEST_RELATIVE_ERROR);
-    error / size.clamp_min(f32::MIN_POSITIVE)
-}
-
-/// Sum of squares of each row, `[memories, tokens]`.
-fn energy(rows: Tensor<3>) -> Tensor<2> {
-    let [memories, count, _] = rows.dims();
-    (rows.clone() * rows).sum_dim(2).reshape([memories, count])
-}
-
-/// Square root whose derivative at zero is zero and not infinite.
-pub(crate) fn root<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let zero = x.clone().equal_elem(0.0);
-    x.mask_fill(zero.clone(), 1.0).sqrt().mask_fill(zero, 0.0)
 }
 
 /// The norm of an outer product is the product of the norms, so no gradient is built.

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{HostTensor, host_floats};
+use super::host_tensor::{HostTensor, host_floats};
 
 /// The coordinates of one tensor that have other bits than before, and what is there now.
 #[derive(Clone, Debug, Default, PartialEq)]

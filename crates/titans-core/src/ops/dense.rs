@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use burn::tensor::{DType, Tensor};
 
-use super::Products;
-use crate::memory::relative_error;
+use super::products::Products;
+use super::relative_error::relative_errors;
 use crate::miras::Mlp;
 
 /// A multi-layer perceptron that learns by gradients of a squared error: everything of its
@@ -136,6 +136,6 @@ pub trait DenseOps: Debug + Send + Sync {
         keys: Tensor<3>,
         values: Tensor<3>,
     ) -> Tensor<2> {
-        relative_error(self.read(rule, weights, keys), values)
+        relative_errors(self.read(rule, weights, keys), values)
     }
 }

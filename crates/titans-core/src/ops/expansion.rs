@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use titans_cpu::{Screen, vectorised};
 
-use super::host::host_floats;
+use super::host_tensor::host_floats;
 
 /// Channels that lie side by side for one key coordinate.
 const PANEL: usize = 32;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{HostTensor, host_floats};
+use super::host_tensor::{HostTensor, host_floats};
 
 /// As [`MemoryOps::all_finite`](super::MemoryOps::all_finite), in host memory or by tensor
 /// operations.

@@ -5,16 +5,16 @@
 //! costs a dozen allocations and, densely, 128 times the arithmetic. On a device other
 //! than the CPU the weights come to the host and go back once per call.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use titans_cpu::{Found, Screen, vectorised};
 
 use super::host_dense::HostDense;
+use super::host_tensor::{HostTensor, host_channels, host_floats};
 use super::top_k::{top_k_from_guess, top_k_of};
 use super::{
-    ActiveChannels, DenseOps, Expansion, HostTensor, MemoryOps, Products, WriteRule, Written,
-    relative,
+    ActiveChannels, DenseOps, Expansion, MemoryOps, Products, WriteRule, Written, relative,
 };
 
 /// Tokens whose activations exist at once in one thread: at 8192 channels 0.8 MB, which
@@ -397,21 +397,6 @@ impl WithSimd for Store<'_> {
 
 fn norm(row: &[f32]) -> f32 {
     row.iter().map(|x| x * x).sum::<f32>().sqrt()
-}
-
-pub(crate) fn host_floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor
-        .into_data_as::<f32>()
-        .try_into_vec::<f32>()
-        .expect("the data was just converted to f32")
-}
-
-/// Channels as they are on the device: as `usize` a long chunk's would outweigh the memory.
-pub(super) fn host_channels(indices: &Tensor<2, Int>) -> Vec<i32> {
-    indices
-        .to_data_as::<i32>()
-        .try_into_vec::<i32>()
-        .expect("the data was just converted to i32")
 }
 
 #[cfg(test)]

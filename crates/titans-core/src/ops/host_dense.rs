@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use burn::backend::Flex;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use titans_cpu::{AtEnd, Buffer, Learned};
 
 use super::dense::{DenseLearned, DenseOps, DenseRule, DenseTokens, DenseUpdated};
+use super::host_tensor::{FlexTensor, HostTensor};
 use super::products::Products;
 use crate::miras::Activation;
-
-type FlexTensor = <Flex as burn::backend::BackendTypes>::FloatTensorPrimitive;
 
 /// Dense memories in host memory, their matrix products made of operands of a type.
 #[derive(Clone, Copy, Debug)]
@@ -220,34 +219,6 @@ fn for_each(
         made.par_chunks_mut(length).enumerate().for_each(make);
     }
     made
-}
-
-/// A tensor of the CPU backend whose numbers can be looked at where they are.
-pub(crate) struct HostTensor(FlexTensor);
-
-impl HostTensor {
-    /// # Panics
-    /// If the tensor is not one of f32 numbers on the CPU backend, without a graph.
-    pub(crate) fn new<const D: usize>(tensor: Tensor<D>) -> Self {
-        Self::try_new(tensor).expect("the caller has asked for the device and the type")
-    }
-
-    /// As [`new`](Self::new), `None` for a tensor of another kind.
-    pub(crate) fn try_new<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
-        if tensor.dtype() != DType::F32 || tensor.is_autodiff() {
-            return None;
-        }
-        let tensor = tensor.try_into_primitive::<Flex>().ok()?;
-        Some(Self(match tensor.as_slice::<f32>() {
-            Some(_) => tensor,
-            None => tensor.to_contiguous(),
-        }))
-    }
-
-    /// The numbers, in row-major order.
-    pub(crate) fn numbers(&self) -> &[f32] {
-        self.0.as_slice().expect("made contiguous")
-    }
 }
 
 /// Numbers of tensors that were dropped, oldest first. A system's allocator hands large blocks

@@ -3,7 +3,7 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::host::{host_channels, host_floats};
+use super::host_tensor::{host_channels, host_floats};
 use super::top_k::larger_first;
 use super::{ActiveChannels, Expansion, MemoryOps, WriteRule, Written, relative};
 

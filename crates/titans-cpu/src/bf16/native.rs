@@ -8,68 +8,17 @@
 //! their instructions to no stable compiler yet.
 
 mod lay_out;
+mod lines;
 mod screen;
 mod tile;
 
-use std::sync::{Mutex, PoisonError};
-
-use super::{CHAIN, Change, chains, change_of_chain, is_done};
+use super::chain::{self, CHAIN, Change, chains, change_of_chain, is_done};
 use crate::level::{Level, level};
-use crate::product::Matrix;
+use crate::matrix::Matrix;
 use lay_out::{lay_out_left, lay_out_right};
+use lines::{LANES, Line, Lines, ROWS, VECTORS, WIDE};
 pub use screen::{Found, Screen};
 use tile::{End, Tile};
-
-/// Numbers of f32 in a vector, and pairs in a line.
-const LANES: usize = 16;
-
-/// Rows of a tile, and vectors of its columns: 24 sums are enough to begin two instructions in
-/// each cycle although one takes six, and are served by 11 loads.
-const ROWS: usize = 8;
-const VECTORS: usize = 3;
-
-/// Vectors of columns of the right factor that are laid out at once: 192 KiB.
-const WIDE: usize = 4 * VECTORS;
-
-/// Columns of a row that [`Screen`] notes; a row that has more is not screened.
-const MOST_FOUND: usize = 512;
-
-/// A line of a cache.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "read and written as vectors")] [u32; LANES]);
-
-/// Kept, because every first touch of a fresh page costs more than the arithmetic on it. One for
-/// all threads: lines are laid out on one and dropped on another.
-static KEPT: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
-
-/// Lines to overwrite.
-struct Lines(Vec<Line>);
-
-impl Lines {
-    fn new(count: usize) -> Self {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        // The smallest that is large enough, or else the largest, to grow.
-        let best = (0..kept.len()).min_by_key(|at| {
-            let length = kept[*at].len();
-            (length < count, length.abs_diff(count))
-        });
-        let mut lines = best.map(|at| kept.swap_remove(at)).unwrap_or_default();
-        drop(kept);
-        if lines.len() < count {
-            lines.resize(count, Line([0; LANES]));
-        }
-        Self(lines)
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        let lines = std::mem::take(&mut self.0);
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push(lines);
-    }
-}
 
 /// Whether this machine has the instructions, and may use them.
 pub(super) fn is_available() -> bool {
@@ -154,7 +103,7 @@ impl RightFactor {
 
 fn check(factor: Matrix<'_>) {
     assert!(is_available(), "no instructions for bf16");
-    super::check(factor);
+    chain::check(factor);
 }
 
 fn lines_of_right(terms: usize, columns: usize) -> usize {

@@ -4,8 +4,8 @@
 //! an addition round as a fused multiply-add does, unless the product is too large or small for an
 //! f32. Rows and columns for which that cannot be told take sums in f64.
 
-use super::{CHAIN, Change, chains, change_of_chain, check, is_done};
-use crate::product::Matrix;
+use super::chain::{CHAIN, Change, chains, change_of_chain, check, is_done};
+use crate::matrix::Matrix;
 use crate::simd::{Loop, vectorised};
 
 /// Columns whose sums stay in registers, with those of [`ROWS`] rows: eight vectors of AVX2.

@@ -1,3 +1,4 @@
+use super::chain::CHAIN;
 use super::*;
 
 fn numbers(count: usize, salt: usize) -> Vec<f32> {

@@ -20,6 +20,10 @@ pub(crate) use self::entry::Entry;
 pub use self::item::ItemId;
 pub(crate) use self::record::{Record, decode, encode};
 
+/// What an entry of a ledger takes beside its numbers: a pointer to it, its counts, and what an
+/// allocator adds to each of its three pieces.
+const PER_ENTRY: usize = 72;
+
 /// How much is kept beside each memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerConfig {
@@ -153,6 +157,11 @@ impl Ledger {
     /// Bytes that the ledger takes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that it takes with what stands around its numbers.
+    pub(crate) fn footprint(&self) -> usize {
+        self.bytes + self.entries.len() * PER_ENTRY
     }
 
     /// The items whose mean value is closest to one of the recalled rows, best first, and

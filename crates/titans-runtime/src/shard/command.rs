@@ -6,17 +6,16 @@
 //! memory follows, whatever fails: what is left undone is finished when the files are opened
 //! again, and where nobody can tell whether the step came through, the memory fails.
 
-use std::any::Any;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use titans_store::Generation;
 
-use super::desk::{Files, Orders};
-use super::erasure::{Erasure, plan_erasure};
+use super::adopt::Arrival;
+use super::desk::Files;
+use super::erasure::plan_erasure;
+use super::order::{Command, Reply, Resumed, RolledBack};
 use super::phase::Event;
-use super::rebuild::{Rebuilt, rebuild};
-use super::state::Arrival;
+use super::rebuild::rebuild;
 use super::{Shard, ShardFiles, open};
 use crate::checkpoint::MemoryIdentity;
 use crate::context::Context;
@@ -25,81 +24,10 @@ use crate::health::Health;
 use crate::ledger::{ItemId, Ledger};
 use crate::snapshot::Change;
 
-/// What a rollback did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RolledBack {
-    /// Number of the new generation, which holds what the pinned one holds.
-    pub generation: u64,
-    /// Tokens of the stream that the memory has now learned; the next one handed over
-    /// continues there.
-    pub tokens: u64,
-    /// Tokens that were learned or waiting and are not any more.
-    pub tokens_dropped: u64,
-}
-
-/// What resuming did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Resumed {
-    /// Tokens that the memory has learned; the next one handed over continues there.
-    pub tokens: u64,
-    /// Tokens that had been handed over behind them and are lost: their tickets report
-    /// [`RuntimeError::RolledBack`].
-    pub tokens_lost: u64,
-}
-
-/// Where the outcome of a command goes.
-pub(crate) type Reply<T> = SyncSender<Result<T, RuntimeError>>;
-
 /// The outcome of a command, to be delivered once the files are put back.
 pub(crate) type Delivery = Box<dyn FnOnce() + Send>;
 
-/// Something to be done by the thread that owns the files.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Make the newest durable generation the one to roll back to.
-    Pin(Reply<u64>),
-    /// Go back to the pinned generation; also tells which items had been forgotten since.
-    RollBack(Reply<(RolledBack, Vec<ItemId>)>),
-    /// Go on from the newest durable generation.
-    Resume(Reply<Resumed>),
-    /// Learn again without the items that were forgotten.
-    Rebuild(Reply<Rebuilt>),
-    /// Find out which tokens take away what some keys recall.
-    PlanErasure(Vec<f32>, Reply<Erasure>),
-    /// Close the files, and take what was learned out of every reader's reach.
-    Empty(Reply<()>),
-    /// Close the files for good.
-    Close(Reply<()>),
-}
-
-impl Orders for Command {
-    fn needs_quiet(&self) -> bool {
-        match self {
-            Self::Pin(_) | Self::PlanErasure(..) => false,
-            Self::RollBack(_)
-            | Self::Resume(_)
-            | Self::Rebuild(_)
-            | Self::Empty(_)
-            | Self::Close(_) => true,
-        }
-    }
-}
-
 impl Command {
-    /// Keeps the caller waiting for the outcome as long as it exists.
-    pub(crate) fn caller(&self) -> Box<dyn Any> {
-        match self {
-            Self::Pin(reply) => Box::new(reply.clone()),
-            Self::RollBack(reply) => Box::new(reply.clone()),
-            Self::Resume(reply) => Box::new(reply.clone()),
-            Self::Rebuild(reply) => Box::new(reply.clone()),
-            Self::PlanErasure(_, reply) => Box::new(reply.clone()),
-            Self::Empty(reply) | Self::Close(reply) => Box::new(reply.clone()),
-        }
-    }
-
     /// Carries it out.
     pub(crate) fn carry_out(
         self,

@@ -13,7 +13,6 @@ use titans_store::{
     MemoryImage, MemoryStore, RecordLog, Saved, Stamp, StoreError, encode as encode_image,
 };
 
-use super::SaveJob;
 use crate::checkpoint::{has_same_tensors, image_delta};
 use crate::context::Context;
 use crate::ledger::{ItemId, Ledger, LedgerConfig, Record, decode, encode};
@@ -31,6 +30,16 @@ const NO_STAMP: Stamp = Stamp {
     writer_epoch: 0,
     parent: None,
 };
+
+/// A snapshot to be saved.
+#[derive(Debug)]
+pub(crate) struct SaveJob {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Whether the version before it is what the disk holds.
+    pub(crate) follows_durable: bool,
+    /// The tokens that were learned since the version that the disk holds.
+    pub(crate) rows: Vec<PlacedRows>,
+}
 
 /// The open files of a shard. One thread has them at a time.
 #[derive(Debug)]

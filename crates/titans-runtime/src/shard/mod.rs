@@ -7,10 +7,12 @@
 //! - `phase.rs`: what a shard does now, and every way from one phase to another
 //! - `stream.rs`: what waits to be learned, and where a caller's rows stand
 //! - `desk.rs`: who has the shard and who has its files
-//! - `state.rs`: all of it together, and the one function that takes a new snapshot in
-//! - `saving.rs`, `command.rs`: what the thread does that owns the files
+//! - `state.rs`: all of it together; `adopt.rs`: the one function that takes a new snapshot in
+//! - `order.rs`: what can be asked of the thread that owns the files
+//! - `saving.rs`, `command.rs`: what that thread does
 //! - `wait.rs`: waiting, and how the memory is
 
+mod adopt;
 mod chunker;
 mod command;
 mod desk;
@@ -19,6 +21,7 @@ mod files;
 mod lease;
 mod live;
 mod open;
+mod order;
 mod phase;
 mod rebuild;
 mod saving;
@@ -33,23 +36,23 @@ use std::time::Instant;
 
 use titans_store::ShardId;
 
+pub(crate) use self::adopt::Arrival;
 use self::chunker::Chunker;
 pub(crate) use self::chunker::TokenRows;
-pub(crate) use self::command::{Command, Reply};
-pub use self::command::{Resumed, RolledBack};
 use self::desk::Desk;
 pub(crate) use self::desk::Files;
 pub(crate) use self::erasure::Erasure;
-pub(crate) use self::files::ShardFiles;
+pub(crate) use self::files::{SaveJob, ShardFiles};
 use self::lease::Leases;
 pub(crate) use self::lease::{Leased, Slot};
 use self::live::LiveSnapshots;
 pub(crate) use self::open::open_files;
+pub(crate) use self::order::{Command, Reply};
+pub use self::order::{Rebuilt, Resumed, RolledBack};
 pub(crate) use self::phase::Event;
 use self::phase::Phase;
-pub use self::rebuild::Rebuilt;
-pub(crate) use self::saving::{Claim, SaveJob, SaveOutcome};
-pub(crate) use self::state::{Arrival, Watermark};
+pub(crate) use self::saving::{Claim, SaveOutcome};
+pub(crate) use self::state::Watermark;
 use self::state::{Mark, ShardState};
 pub(crate) use self::stream::{About, Position};
 use self::stream::{Note, Stream};
@@ -94,6 +97,8 @@ pub(crate) struct Shard {
     pub(crate) watch: Mutex<Option<Watch>>,
     /// Bytes that the watch keeps. Relaxed: it orders nothing.
     pub(crate) watch_bytes: AtomicUsize,
+    /// Bytes of the published ledger. Relaxed: it orders nothing.
+    ledger_bytes: AtomicUsize,
     skipped: Vec<String>,
     leases: Leases,
     state: Mutex<ShardState>,
@@ -137,6 +142,7 @@ impl Shard {
             published,
             accepted: AtomicU64::new(mark.tokens),
             producer: Mutex::new(Rank::Producer, ()),
+            ledger_bytes: AtomicUsize::new(first.ledger.footprint()),
             watch_bytes: AtomicUsize::new(watch.as_ref().map_or(0, Watch::bytes)),
             watch: Mutex::new(Rank::Watch, watch),
             skipped,

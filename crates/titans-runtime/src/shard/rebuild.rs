@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use titans_store::{Limits, decode};
 
+use super::adopt::Arrival;
 use super::desk::Files;
 use super::erasure::learn;
-use super::state::Arrival;
+use super::order::Rebuilt;
 use super::{Shard, ShardFiles, TokenRows, open};
 use crate::context::Context;
 use crate::error::RuntimeError;
@@ -15,22 +16,6 @@ use crate::ledger::{Entry, ItemId, merged, tokens_before};
 use crate::replay::{PlacedRows, Replayed};
 use crate::snapshot::{Change, Snapshot};
 use crate::watch::Watch;
-
-/// What a rebuild did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rebuilt {
-    /// Items of which the memory is now as if they had never been handed over.
-    pub forgotten: Vec<ItemId>,
-    /// Items that were handed over before the tokens that are kept: they stay forgotten
-    /// approximately.
-    pub approximate: Vec<ItemId>,
-    /// Tokens that were learned again.
-    pub tokens_replayed: u64,
-    /// Tokens that the memory has not seen any more: those of the items, and those that had
-    /// written over them.
-    pub tokens_removed: u64,
-}
 
 /// What is to be taken out of a memory.
 struct Removal {

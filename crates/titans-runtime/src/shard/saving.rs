@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::command::Command;
+use super::Shard;
 use super::desk::Files;
+use super::files::{SaveJob, ShardFiles};
+use super::order::Command;
 use super::phase::Event;
 use super::state::Mark;
-use super::{Shard, ShardFiles};
 use crate::context::Bounds;
 use crate::health::Retry;
-use crate::replay::PlacedRows;
-use crate::snapshot::Snapshot;
 
 /// What there is to do with the files of a shard.
 pub(crate) enum Claim {
@@ -23,16 +22,6 @@ pub(crate) enum Claim {
     /// The files are lost and nothing waits to be saved: what was left undone is finished when
     /// they are opened.
     Reopen,
-}
-
-/// A snapshot to be saved.
-#[derive(Debug)]
-pub(crate) struct SaveJob {
-    pub(crate) snapshot: Arc<Snapshot>,
-    /// Whether the version before it is what the disk holds.
-    pub(crate) follows_durable: bool,
-    /// The tokens that were learned since the version that the disk holds.
-    pub(crate) rows: Vec<PlacedRows>,
 }
 
 /// What is next after a save.

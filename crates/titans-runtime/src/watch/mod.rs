@@ -12,14 +12,18 @@ mod calibration;
 mod probes;
 mod record;
 mod verdict;
+mod watched;
 
 use std::sync::Arc;
 
 use titans_core::{MemoryState, relative_error};
 
-use self::calibration::{Calibration, Outcomes};
+use self::calibration::Outcomes;
 use self::probes::{Probe, Probes};
 use self::verdict::{Comparison, Verdict, is_loop, verdict};
+pub use self::watched::ProbeScore;
+pub(crate) use self::watched::Watched;
+use self::watched::strength;
 use crate::snapshot::Snapshot;
 
 /// How recall is watched.
@@ -59,32 +63,6 @@ impl Default for RecallWatch {
             max_drop: 0.05,
             on_drop: OnDrop::Alert,
         }
-    }
-}
-
-/// How many of its probes a memory answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ProbeScore {
-    /// Pairs of those that it has written, an even sample of the whole stream.
-    pub probes: u64,
-    /// Those that it recalls: what comes back is closer to the value than to nothing, by
-    /// `|recalled - value| <= 0.7 |value|`.
-    pub hits: u64,
-}
-
-/// What is known of the recall of a snapshot.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) score: ProbeScore,
-    calibration: Option<Calibration>,
-}
-
-impl Watched {
-    /// How often recalls like this one were right.
-    pub(crate) fn confidence(&self, recalled: &[f32]) -> Option<f32> {
-        let calibration = self.calibration.as_ref()?;
-        Some(calibration.confidence(strength(recalled)))
     }
 }
 
@@ -368,9 +346,4 @@ impl Watch {
             self.probes.put(chosen, probe);
         }
     }
-}
-
-/// How strong a recall is: nothing is zero.
-fn strength(recalled: &[f32]) -> f32 {
-    recalled.iter().map(|x| x * x).sum::<f32>().sqrt()
 }

@@ -1,9 +1,10 @@
 //! Every way a file or a folder of files can be refused.
 
 mod class;
+mod path;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -446,25 +447,4 @@ pub enum StoreError {
         /// What the operating system said.
         source: io::Error,
     },
-}
-
-impl StoreError {
-    /// The same error with the path of the file it is about.
-    pub(crate) fn in_file(self, path: &Path) -> Self {
-        match self {
-            Self::InFile { .. } | Self::Io { .. } => self,
-            other => Self::InFile {
-                path: path.to_owned(),
-                source: Box::new(other),
-            },
-        }
-    }
-
-    /// The error without the path that [`StoreError::InFile`] adds.
-    pub fn cause(&self) -> &Self {
-        match self {
-            Self::InFile { source, .. } => source.cause(),
-            other => other,
-        }
-    }
 }

@@ -4,18 +4,17 @@
 //! cannot divert a write, and no symbolic link below it is followed.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::kernel::{flush_folder, rename_new, set_aside};
-use super::{Entry, EntryKind, FolderMode, Storage, StorageFile};
+use super::{Entry, EntryKind, Storage, StorageFile};
 
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
@@ -39,23 +38,11 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 
-/// Network file systems by the number that `statfs(2)` gives.
-#[cfg(target_os = "linux")]
-const NETWORK: [(u32, &str); 7] = [
-    (0x6969, "nfs"),
-    (0x517b, "smb"),
-    (0xff53_4d42, "cifs"),
-    (0xfe53_4d42, "smb2"),
-    (0x0102_1997, "9p"),
-    (0x00c3_6400, "ceph"),
-    (0x5346_414f, "afs"),
-];
-
 /// A folder of the real file system.
 #[derive(Debug)]
 pub struct DiskStorage {
     path: PathBuf,
-    folder: OwnedFd,
+    pub(super) folder: OwnedFd,
     /// The locked file, and the process that locked it.
     lock: Option<(File, u32)>,
 }
@@ -86,83 +73,6 @@ impl DiskStorage {
             folder,
             lock: None,
         })
-    }
-
-    /// Opens a folder, creating it and its parents for the owner only, and makes the new
-    /// names durable.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Self::create_for(path, FolderMode::OwnerOnly)
-    }
-
-    /// [`DiskStorage::create`], where new folders may be shared with the group of the folder
-    /// that they are in.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn create_for(path: &Path, mode: FolderMode) -> io::Result<Self> {
-        let path = std::path::absolute(path)?;
-        let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.is_dir()).collect();
-        // Who died or is busy between creating a folder and flushing its name leaves one such
-        // folder: the deepest that exists, and nothing is in it yet.
-        let deepest = missing.last().map_or(Some(&*path), |dir| dir.parent());
-        if let Some(deepest) = deepest
-            && std::fs::read_dir(deepest).is_ok_and(|mut names| names.next().is_none())
-        {
-            match flush_parent(deepest) {
-                // Somebody else's folder, which we may pass through and not read.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                flushed => flushed?,
-            }
-        }
-        for dir in missing.iter().rev() {
-            match DirBuilder::new().mode(0o700).create(dir) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-                created => {
-                    created?;
-                    if let (FolderMode::Group, Some(parent)) = (mode, dir.parent()) {
-                        Self::open(parent)?.share(&Self::open(dir)?.folder, 0o070)?;
-                    }
-                }
-            }
-            flush_parent(dir)?;
-        }
-        Self::open(&path)
-    }
-
-    /// The kind of network file system that the folder lies on, if it does.
-    pub(crate) fn network_file_system(&self) -> io::Result<Option<&'static str>> {
-        #[cfg(target_os = "linux")]
-        {
-            let magic = rustix::fs::fstatfs(&self.folder)?.f_type;
-            // The numbers are those of `statfs(2)`; the type differs between machines.
-            #[allow(clippy::unnecessary_cast)]
-            let kind = NETWORK.iter().find(|(number, _)| *number == magic as u32);
-            Ok(kind.map(|(_, kind)| *kind))
-        }
-        #[cfg(not(target_os = "linux"))]
-        Ok(None)
-    }
-
-    /// The permission bits of the folder.
-    pub(crate) fn mode(&self) -> io::Result<u32> {
-        mode_of(&self.folder)
-    }
-
-    /// Gives what was just created in this folder those of `rights` that the group of the
-    /// folder has, if that group may write here. A file system without modes has none to give.
-    pub(crate) fn share(&self, created: impl AsFd, rights: u32) -> io::Result<()> {
-        let folder = self.mode()?;
-        if folder & 0o020 == 0 {
-            return Ok(());
-        }
-        let mode = mode_of(&created)? | (folder & rights);
-        match rustix::fs::fchmod(&created, Mode::from_raw_mode(mode as _)) {
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            changed => Ok(changed?),
-        }
     }
 
     /// The folder that `name` lies in, and its name there. Each folder on the way is opened by
@@ -214,20 +124,6 @@ impl AsFd for Place<'_> {
             Self::Here(folder) => *folder,
             Self::Below(folder) => folder.as_fd(),
         }
-    }
-}
-
-fn mode_of(file: impl AsFd) -> io::Result<u32> {
-    // Its type differs between systems.
-    #[allow(clippy::unnecessary_cast)]
-    Ok(rustix::fs::fstat(file)?.st_mode as u32 & 0o7777)
-}
-
-/// Flushes the name of `path`.
-pub(crate) fn flush_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => flush_folder(File::open(parent)?),
-        None => Ok(()),
     }
 }
 

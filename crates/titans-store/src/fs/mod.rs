@@ -3,19 +3,21 @@
 //! Everything the store asks of a file system is in [`Storage`], one method per step that can
 //! fail or be lost by itself. So a test can stand in for the disk and fail each step in turn.
 
+mod creation;
 mod disk;
 #[cfg(feature = "fault-injection")]
 mod fault;
 mod folder_mode;
 mod kernel;
 mod metered;
+mod network;
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
+pub(crate) use creation::flush_parent;
 pub use disk::DiskStorage;
-pub(crate) use disk::flush_parent;
 #[cfg(feature = "fault-injection")]
 pub use fault::{CrashPoint, Fault, FaultyStorage};
 pub use folder_mode::FolderMode;

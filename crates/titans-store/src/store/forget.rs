@@ -17,17 +17,13 @@ use std::path::Path;
 use super::files::{self, path_of};
 use super::generation::Slot;
 use super::inventory::{Inventory, Item, Place};
+use super::names::{FORGETTING, TOMBSTONE};
 pub use super::receipt::{Erasure, ForgetReceipt, PlaceReport};
-use super::{open, readers};
+use super::{lock, readers};
 use crate::error::StoreError;
 use crate::fs::{DiskStorage, Storage, flush_parent, write_whole};
 use crate::image::ShardId;
 use crate::key::UserKey;
-
-/// The file that says that the memory was forgotten.
-pub(super) const TOMBSTONE: &str = "FORGOTTEN";
-/// A file of the memory that says so until there is room for the tombstone.
-pub(super) const FORGETTING: &str = "FORGETTING";
 
 /// Removes everything in every place that can hold something of a memory: generations, pin,
 /// journals, logs, quarantined and temporary files, copies in the folder and below it, and
@@ -50,7 +46,7 @@ pub fn forget(
     key_file: Option<&Path>,
 ) -> Result<ForgetReceipt, StoreError> {
     let mut storage = DiskStorage::open(dir).map_err(|error| readers::open_error(dir, error))?;
-    lock(&mut storage)?;
+    lock_if_there_is_room(&mut storage)?;
     let mut receipt = ForgetReceipt::new(shard);
     let schedule = crate::schedule::known_backups(dir);
     clear(&storage, shard, &mut receipt);
@@ -81,7 +77,7 @@ pub fn forget_on(
     mut storage: Box<dyn Storage>,
     shard: ShardId,
 ) -> Result<ForgetReceipt, StoreError> {
-    lock(&mut *storage)?;
+    lock_if_there_is_room(&mut *storage)?;
     let mut receipt = ForgetReceipt::new(shard);
     clear(&*storage, shard, &mut receipt);
     remove_schedule(&*storage, &mut receipt);
@@ -134,8 +130,8 @@ fn holds_tombstone(storage: &dyn Storage) -> std::io::Result<bool> {
 }
 
 /// On a full disk a lock file cannot be made. Then there has been none, so nobody holds it.
-fn lock(storage: &mut dyn Storage) -> Result<(), StoreError> {
-    match open::lock(storage) {
+fn lock_if_there_is_room(storage: &mut dyn Storage) -> Result<(), StoreError> {
+    match lock::lock(storage) {
         Err(error) if error.is_out_of_space() => Ok(()),
         locked => locked,
     }

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use super::files::path_of;
-use super::forget::{FORGETTING, TOMBSTONE};
 use super::generation::{JournalName, Slot};
-use super::recovery::{QUARANTINE, TEMPORARY};
-use super::{LOCK, readers, record_log};
+use super::names::{FORGETTING, LOCK, QUARANTINE, TEMPORARY, TOMBSTONE};
+use super::{readers, record_bytes, record_log};
 use crate::error::StoreError;
 use crate::format::layout::MAGIC;
 use crate::fs::{DiskStorage, Entry, EntryKind, Storage};
@@ -239,5 +238,5 @@ fn is_of_a_memory(storage: &dyn Storage, name: &str) -> bool {
         && head
             .get(257..)
             .is_some_and(|rest| rest.starts_with(b"ustar"));
-    head.starts_with(&MAGIC) || head.starts_with(&record_log::MAGIC) || is_backup
+    head.starts_with(&MAGIC) || head.starts_with(&record_bytes::MAGIC) || is_backup
 }

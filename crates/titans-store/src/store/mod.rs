@@ -9,11 +9,14 @@ mod forget;
 mod generation;
 mod inventory;
 mod journal;
+mod lock;
+mod names;
 mod open;
 mod pin;
 mod pruning;
 mod readers;
 mod receipt;
+mod record_bytes;
 mod record_log;
 mod recovery;
 mod save;
@@ -35,9 +38,9 @@ pub use self::generation::Generation;
 use self::generation::{JournalName, Slot};
 pub use self::inventory::{Inventory, Item, Left, Place};
 use self::journal::{Appender, Journal};
+use self::names::QUARANTINE;
 pub use self::readers::{FileVerdict, MemoryReader, read_newest, verify_dir, verify_dir_with};
 pub use self::record_log::{LogContents, RecordLog};
-use self::recovery::QUARANTINE;
 pub use self::recovery::{Kept, Recovery, Skipped, TornTail};
 pub use self::save::{Saved, SavedForm};
 use crate::codec::delta::ImageDelta;
@@ -47,9 +50,6 @@ use crate::format::carried::Carried;
 use crate::fs::{Meter, Spent, Storage};
 use crate::image::{MemoryImage, ShardId, Stamp};
 use crate::key::{Access, UserKey};
-
-/// Name of the lock file. It is never removed: a removed and recreated one has two owners.
-pub(crate) const LOCK: &str = "LOCK";
 
 /// The one writer of a folder of generations.
 ///

@@ -6,18 +6,15 @@ use std::path::PathBuf;
 use super::chain::{Passed, State, survey};
 use super::files::{self, io_error, path_of};
 use super::generation::{Generation, JournalName, Slot};
+use super::names::{QUARANTINE, TEMPORARY};
 use crate::error::StoreError;
 use crate::fs::Storage;
 use crate::image::{MemoryImage, ShardId};
 use crate::key::Access;
 
-/// Sub-folder of damaged files.
-pub(super) const QUARANTINE: &str = "quarantine";
 /// Damaged files kept for diagnosis. They are of no other use, and a failing disk must not
 /// fill itself with them.
 const MAX_QUARANTINED: usize = 2;
-/// Prefix of files that a save has not finished.
-pub(super) const TEMPORARY: &str = ".tmp-";
 
 /// What opening a folder found.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::files::{io_error, path_of};
 use super::generation::Generation;
-use super::recovery::TEMPORARY;
+use super::names::TEMPORARY;
 use crate::codec::decode::decode_all;
 use crate::codec::encode::Plan;
 use crate::error::StoreError;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use titans_needle::tokens_text;
 
-use crate::report::Row;
+use crate::row::Row;
 
 const PANEL: f64 = 340.0;
 const HEIGHT: f64 = 300.0;

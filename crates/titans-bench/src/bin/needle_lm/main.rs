@@ -4,6 +4,7 @@ mod args;
 mod chart;
 mod measure;
 mod report;
+mod row;
 mod tasks;
 
 use std::fs;
@@ -20,7 +21,7 @@ use titans_needle::tokens_text;
 
 use crate::args::{Args, Task};
 use crate::measure::measure;
-use crate::report::Row;
+use crate::row::Row;
 use crate::tasks::Text;
 
 /// Sentences of generated text where no text is given.

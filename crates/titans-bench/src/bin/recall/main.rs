@@ -15,6 +15,7 @@
 //! 3. *streaming, needles*: 64 pairs hidden once each in a stream that repeats 1000
 //!    associations with Zipf's frequencies, written with and without the surprise gate.
 
+mod options;
 mod stores;
 mod tables;
 
@@ -23,23 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Options of the measurement.
-#[derive(Parser)]
-#[command(about = "Recall of every preset, beside theory and two yardsticks of equal bytes")]
-pub(crate) struct Options {
-    /// Longer streams and more pairs.
-    #[arg(long)]
-    full: bool,
-    /// Seed of keys, values and streams.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Where the memories compute: auto, cpu, cuda, cuda:N or wgpu.
-    #[arg(long, default_value = "cpu")]
-    device: titans_core::ComputeDevice,
-    /// Only the named preset or yardstick; may be repeated.
-    #[arg(long)]
-    only: Vec<String>,
-}
+use self::options::Options;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {

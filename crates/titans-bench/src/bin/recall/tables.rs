@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use titans_bench::{out, outln};
 
-use crate::Options;
+use crate::options::Options;
 use crate::stores::{Contender, Gate, Store, contenders};
 
 /// Pairs written in one call.

@@ -2,12 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::{
-    Activation, ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps,
-    TensorSpec, TokenGradients, Wrap, validate_depth,
-};
+use super::maps::{LinearMaps, OuterGradient, StaticMaps, TensorSpec, TokenGradients};
+use super::rule::{ArchitectureRule, validate_depth};
+use super::{Activation, Wrap};
 use crate::error::{ConfigError, at_least_one};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
+use crate::miras::descriptor::{ParamReader, Params, Word, params};
 
 /// Low-rank layers (the factorised memory of titans-pytorch).
 ///
@@ -27,6 +26,17 @@ pub struct FactorizedMlp {
     pub wrap: Wrap,
 }
 
+impl FactorizedMlp {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            depth: params.count("depth")?,
+            rank: params.count("rank")?,
+            activation: params.word()?,
+            wrap: params.word()?,
+        })
+    }
+}
+
 impl ArchitectureRule for FactorizedMlp {
     fn name(&self) -> &'static str {
         "factorized-mlp"
@@ -36,21 +46,6 @@ impl ArchitectureRule for FactorizedMlp {
         let mut params = params([("depth", self.depth as f64), ("rank", self.rank as f64)]);
         params.extend([self.activation.param(), self.wrap.param()]);
         params
-    }
-
-    fn with_params(
-        &self,
-        descriptor: &ChoiceDescriptor,
-    ) -> Result<MemoryArchitecture, ConfigError> {
-        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
-        let choice = Self {
-            depth: params.count("depth")?,
-            rank: params.count("rank")?,
-            activation: params.word()?,
-            wrap: params.word()?,
-        };
-        params.finish()?;
-        Ok(MemoryArchitecture::FactorizedMlp(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

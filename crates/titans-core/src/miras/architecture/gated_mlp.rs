@@ -2,12 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::{
-    Activation, ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps,
-    TensorSpec, TokenGradients, Wrap,
-};
+use super::maps::{LinearMaps, OuterGradient, StaticMaps, TensorSpec, TokenGradients};
+use super::rule::ArchitectureRule;
+use super::{Activation, Wrap};
 use crate::error::{ConfigError, at_least_one};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
+use crate::miras::descriptor::{ParamReader, Params, Word, params};
 
 /// The gated memory of LaCT (arXiv:2505.23884) and, with a residual, of Atlas++
 /// (arXiv:2505.23735).
@@ -32,6 +31,16 @@ const UP: usize = 1;
 const DOWN: usize = 2;
 const GAIN: usize = 3;
 
+impl GatedMlp {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            hidden: params.count("hidden")?,
+            activation: params.word()?,
+            wrap: params.word()?,
+        })
+    }
+}
+
 impl ArchitectureRule for GatedMlp {
     fn name(&self) -> &'static str {
         "gated-mlp"
@@ -41,20 +50,6 @@ impl ArchitectureRule for GatedMlp {
         let mut params = params([("hidden", self.hidden as f64)]);
         params.extend([self.activation.param(), self.wrap.param()]);
         params
-    }
-
-    fn with_params(
-        &self,
-        descriptor: &ChoiceDescriptor,
-    ) -> Result<MemoryArchitecture, ConfigError> {
-        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
-        let choice = Self {
-            hidden: params.count("hidden")?,
-            activation: params.word()?,
-            wrap: params.word()?,
-        };
-        params.finish()?;
-        Ok(MemoryArchitecture::GatedMlp(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -3,12 +3,11 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
-use super::{
-    Activation, ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps,
-    TensorSpec, TokenGradients, Wrap, validate_depth,
-};
+use super::maps::{LinearMaps, OuterGradient, StaticMaps, TensorSpec, TokenGradients};
+use super::rule::{ArchitectureRule, validate_depth};
+use super::{Activation, Wrap};
 use crate::error::{ConfigError, at_least_one};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
+use crate::miras::descriptor::{ParamReader, Params, Word, params};
 
 /// Blocks with a gated residual and a last projection (the memory of that name in
 /// titans-pytorch).
@@ -42,6 +41,15 @@ struct Block {
 }
 
 impl GatedResidualMlp {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            depth: params.count("depth")?,
+            hidden: params.count("hidden")?,
+            activation: params.word()?,
+            wrap: params.word()?,
+        })
+    }
+
     fn block(&self, maps: &dyn LinearMaps, block: usize, input: Tensor<3>) -> (Block, Tensor<3>) {
         let before_activation = maps.apply(3 * block, input.clone());
         let features = self.activation.value(before_activation.clone());
@@ -74,21 +82,6 @@ impl ArchitectureRule for GatedResidualMlp {
         let mut params = params([("depth", self.depth as f64), ("hidden", self.hidden as f64)]);
         params.extend([self.activation.param(), self.wrap.param()]);
         params
-    }
-
-    fn with_params(
-        &self,
-        descriptor: &ChoiceDescriptor,
-    ) -> Result<MemoryArchitecture, ConfigError> {
-        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
-        let choice = Self {
-            depth: params.count("depth")?,
-            hidden: params.count("hidden")?,
-            activation: params.word()?,
-            wrap: params.word()?,
-        };
-        params.finish()?;
-        Ok(MemoryArchitecture::GatedResidualMlp(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

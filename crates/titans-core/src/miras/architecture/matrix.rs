@@ -2,12 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::{
-    ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, TensorSpec, TokenGradients,
-    Wrap,
-};
+use super::Wrap;
+use super::maps::{LinearMaps, OuterGradient, TensorSpec, TokenGradients};
+use super::rule::ArchitectureRule;
 use crate::error::ConfigError;
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word};
+use crate::miras::descriptor::{ParamReader, Params, Word};
 
 /// `M(key) = key @ W`: linear attention with the dot product, the delta rule with l2
 /// (Gated DeltaNet, arXiv:2412.06464; Titans, arXiv:2501.00663, appendix C).
@@ -19,6 +18,14 @@ pub struct Matrix {
     pub wrap: Wrap,
 }
 
+impl Matrix {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            wrap: params.word()?,
+        })
+    }
+}
+
 impl ArchitectureRule for Matrix {
     fn name(&self) -> &'static str {
         "matrix"
@@ -26,16 +33,6 @@ impl ArchitectureRule for Matrix {
 
     fn params(&self) -> Params {
         Params::from([self.wrap.param()])
-    }
-
-    fn with_params(
-        &self,
-        descriptor: &ChoiceDescriptor,
-    ) -> Result<MemoryArchitecture, ConfigError> {
-        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
-        let wrap = params.word()?;
-        params.finish()?;
-        Ok(MemoryArchitecture::Matrix(Self { wrap }))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -2,12 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::{
-    Activation, ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps,
-    TensorSpec, TokenGradients, Wrap, validate_depth,
-};
+use super::maps::{LinearMaps, OuterGradient, StaticMaps, TensorSpec, TokenGradients};
+use super::rule::{ArchitectureRule, validate_depth};
+use super::{Activation, Wrap};
 use crate::error::{ConfigError, at_least_one};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
+use crate::miras::descriptor::{ParamReader, Params, Word, params};
 
 /// A multi-layer perceptron without biases (Titans, arXiv:2501.00663, section 3.1).
 ///
@@ -40,6 +39,17 @@ impl Default for Mlp {
     }
 }
 
+impl Mlp {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            depth: params.count("depth")?,
+            hidden: params.count("hidden")?,
+            activation: params.word()?,
+            wrap: params.word()?,
+        })
+    }
+}
+
 impl ArchitectureRule for Mlp {
     fn name(&self) -> &'static str {
         "mlp"
@@ -49,21 +59,6 @@ impl ArchitectureRule for Mlp {
         let mut params = params([("depth", self.depth as f64), ("hidden", self.hidden as f64)]);
         params.extend([self.activation.param(), self.wrap.param()]);
         params
-    }
-
-    fn with_params(
-        &self,
-        descriptor: &ChoiceDescriptor,
-    ) -> Result<MemoryArchitecture, ConfigError> {
-        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
-        let choice = Self {
-            depth: params.count("depth")?,
-            hidden: params.count("hidden")?,
-            activation: params.word()?,
-            wrap: params.word()?,
-        };
-        params.finish()?;
-        Ok(MemoryArchitecture::Mlp(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

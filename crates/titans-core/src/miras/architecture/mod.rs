@@ -9,8 +9,10 @@ mod activation;
 mod factorized_mlp;
 mod gated_mlp;
 mod gated_residual_mlp;
+mod maps;
 mod matrix;
 mod mlp;
+mod rule;
 mod sparse_channel_mlp;
 mod swiglu_mlp;
 mod wrap;
@@ -19,18 +21,18 @@ pub use activation::Activation;
 pub use factorized_mlp::FactorizedMlp;
 pub use gated_mlp::GatedMlp;
 pub use gated_residual_mlp::GatedResidualMlp;
+pub(crate) use maps::{LinearMaps, OuterGradient, Start, StaticMaps, TensorSpec, TokenGradients};
 pub use matrix::Matrix;
 pub use mlp::Mlp;
 pub use sparse_channel_mlp::SparseChannelMlp;
 pub use swiglu_mlp::SwiGluMlp;
 pub use wrap::Wrap;
 
-use std::fmt::Debug;
-
 use burn::tensor::Tensor;
 
-use super::descriptor::{ChoiceDescriptor, Params};
-use crate::error::{ConfigError, in_range};
+use self::rule::ArchitectureRule;
+use super::descriptor::ChoiceDescriptor;
+use crate::error::ConfigError;
 
 /// The memory architecture: which tensors a memory has and how it predicts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,14 +117,30 @@ impl MemoryArchitecture {
     /// # Errors
     /// An unknown name or parameters that the choice does not take.
     pub fn from_descriptor(descriptor: &ChoiceDescriptor) -> Result<Self, ConfigError> {
-        let known = Self::EXAMPLES.iter().map(|example| example.rule());
-        let choice = known
+        let known = Self::EXAMPLES.iter();
+        let example = known
             .clone()
-            .find(|rule| rule.name() == descriptor.name)
+            .find(|example| example.rule().name() == descriptor.name)
             .ok_or_else(|| {
-                descriptor.unknown(Self::CHOICE, &known.map(|r| r.name()).collect::<Vec<_>>())
-            })?
-            .with_params(descriptor)?;
+                let mut names: Vec<_> = known.map(|example| example.rule().name()).collect();
+                names.dedup();
+                descriptor.unknown(Self::CHOICE, &names)
+            })?;
+        let mut params = descriptor.reader(Self::CHOICE);
+        let choice = match example {
+            Self::Matrix(_) => Self::Matrix(Matrix::read(&mut params)?),
+            Self::Mlp(_) => Self::Mlp(Mlp::read(&mut params)?),
+            Self::GatedMlp(_) => Self::GatedMlp(GatedMlp::read(&mut params)?),
+            Self::SwiGluMlp(_) => Self::SwiGluMlp(SwiGluMlp::read(&mut params)?),
+            Self::FactorizedMlp(_) => Self::FactorizedMlp(FactorizedMlp::read(&mut params)?),
+            Self::GatedResidualMlp(_) => {
+                Self::GatedResidualMlp(GatedResidualMlp::read(&mut params)?)
+            }
+            Self::SparseChannelMlp(_) => {
+                Self::SparseChannelMlp(SparseChannelMlp::read(&mut params)?)
+            }
+        };
+        params.finish()?;
         choice.rule().validate()?;
         Ok(choice)
     }
@@ -151,126 +169,4 @@ impl MemoryArchitecture {
     ) -> TokenGradients {
         self.rule().gradients(weights, inputs, at_prediction)
     }
-}
-
-/// One learned tensor: `rows x columns`, used as `input @ tensor`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TensorSpec {
-    /// Its name within the state, for ever: files store it.
-    pub(crate) name: String,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-    /// How a memory that knows nothing begins.
-    pub(crate) start: Start,
-}
-
-impl TensorSpec {
-    pub(crate) fn new(name: impl Into<String>, rows: usize, columns: usize) -> Self {
-        Self {
-            name: name.into(),
-            rows,
-            columns,
-            start: Start::Random,
-        }
-    }
-
-    pub(crate) fn zero(name: impl Into<String>, rows: usize, columns: usize) -> Self {
-        Self {
-            start: Start::Zero,
-            ..Self::new(name, rows, columns)
-        }
-    }
-
-    /// The learned gain of a normalisation, one row that multiplies a one.
-    pub(crate) fn gain(columns: usize) -> Self {
-        Self::zero("gain", 1, columns)
-    }
-
-    /// A vector has no spectrum: orthogonalisation leaves it alone.
-    pub(crate) fn is_matrix(&self) -> bool {
-        self.name != "gain"
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.rows * self.columns
-    }
-}
-
-/// Initial values of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
-    Zero,
-    /// Uniform with variance 1 / rows, from the seed.
-    Random,
-}
-
-/// How the parameter tensors act on inputs.
-///
-/// The same architecture reads with one set of weights for all tokens
-/// ([`StaticMaps`]) or with other weights for each token (the dual form of the chunk).
-pub(crate) trait LinearMaps {
-    /// `input @ tensor`, token by token.
-    ///
-    /// # Shapes
-    /// - `input`: `[memories, tokens, rows]`
-    /// - returns: `[memories, tokens, columns]`
-    fn apply(&self, tensor: usize, input: Tensor<3>) -> Tensor<3>;
-}
-
-/// The same weights for every token.
-pub(crate) struct StaticMaps<'a>(pub(crate) &'a [Tensor<3>]);
-
-impl LinearMaps for StaticMaps<'_> {
-    fn apply(&self, tensor: usize, input: Tensor<3>) -> Tensor<3> {
-        input.matmul(self.0[tensor].clone())
-    }
-}
-
-/// The gradient of each token with respect to one tensor: `inputs_t^T deltas_t`.
-#[derive(Clone, Debug)]
-pub(crate) struct OuterGradient {
-    /// `[memories, tokens, rows]`.
-    pub(crate) inputs: Tensor<3>,
-    /// `[memories, tokens, columns]`.
-    pub(crate) deltas: Tensor<3>,
-}
-
-/// What the backward pass of some tokens gives.
-#[derive(Clone, Debug)]
-pub(crate) struct TokenGradients {
-    /// `[memories, tokens, value_dim]`.
-    pub(crate) prediction: Tensor<3>,
-    /// One per tensor.
-    pub(crate) outers: Vec<OuterGradient>,
-    /// Input of the last linear map, `[memories, tokens, features]`: what a normalised
-    /// step divides by.
-    pub(crate) features: Tensor<3>,
-}
-
-/// What every architecture offers; sealed until the contract has aged.
-trait ArchitectureRule: Debug {
-    /// The name, for ever: files store it.
-    fn name(&self) -> &'static str;
-    fn params(&self) -> Params;
-    fn with_params(&self, descriptor: &ChoiceDescriptor)
-    -> Result<MemoryArchitecture, ConfigError>;
-    fn validate(&self) -> Result<(), ConfigError>;
-    fn validate_widths(&self, _key_dim: usize, _value_dim: usize) -> Result<(), ConfigError> {
-        Ok(())
-    }
-    fn tensors(&self, key_dim: usize, value_dim: usize) -> Vec<TensorSpec>;
-    fn predict(&self, maps: &dyn LinearMaps, inputs: Tensor<3>) -> Tensor<3>;
-    fn gradients(
-        &self,
-        weights: &[Tensor<3>],
-        inputs: Tensor<3>,
-        at_prediction: &dyn Fn(&Tensor<3>) -> Tensor<3>,
-    ) -> TokenGradients;
-}
-
-/// `Ok` for the depths that the ablation of Titans covers.
-fn validate_depth(depth: usize) -> Result<(), ConfigError> {
-    in_range("depth", depth as f32, "1 to 4", |depth| {
-        (1.0..=4.0).contains(&depth)
-    })
 }

@@ -5,12 +5,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{
-    ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps, TensorSpec,
-    TokenGradients,
-};
+use super::maps::{LinearMaps, OuterGradient, StaticMaps, TensorSpec, TokenGradients};
+use super::rule::ArchitectureRule;
 use crate::error::{ConfigError, at_least_one, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 use crate::ops::{host_floats, top_k_into};
 
 /// Two layers: a frozen, seeded expansion and a linear read-out that learns.
@@ -36,6 +34,13 @@ pub struct SparseChannelMlp {
 }
 
 impl SparseChannelMlp {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            channels: params.count("channels")?,
+            active_channels: params.count("active_channels")?,
+        })
+    }
+
     /// The frozen expansion, `[key_dim, channels]`, the same for a seed on every machine.
     ///
     /// Entries are uniform with unit variance over `key_dim`. Uniform and straight from
@@ -99,19 +104,6 @@ impl ArchitectureRule for SparseChannelMlp {
             ("channels", self.channels as f64),
             ("active_channels", self.active_channels as f64),
         ])
-    }
-
-    fn with_params(
-        &self,
-        descriptor: &ChoiceDescriptor,
-    ) -> Result<MemoryArchitecture, ConfigError> {
-        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
-        let choice = Self {
-            channels: params.count("channels")?,
-            active_channels: params.count("active_channels")?,
-        };
-        params.finish()?;
-        Ok(MemoryArchitecture::SparseChannelMlp(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -2,12 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::{
-    Activation, ArchitectureRule, LinearMaps, MemoryArchitecture, OuterGradient, StaticMaps,
-    TensorSpec, TokenGradients, Wrap, validate_depth,
-};
+use super::maps::{LinearMaps, OuterGradient, StaticMaps, TensorSpec, TokenGradients};
+use super::rule::{ArchitectureRule, validate_depth};
+use super::{Activation, Wrap};
 use crate::error::{ConfigError, at_least_one};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
+use crate::miras::descriptor::{ParamReader, Params, Word, params};
 
 /// Gated blocks on a residual stream, as the feed-forward layers of current transformers
 /// and the SwiGLU memory of titans-pytorch.
@@ -38,6 +37,15 @@ struct Block {
 }
 
 impl SwiGluMlp {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            depth: params.count("depth")?,
+            hidden: params.count("hidden")?,
+            activation: params.word()?,
+            wrap: params.word()?,
+        })
+    }
+
     fn block(&self, maps: &dyn LinearMaps, block: usize, input: Tensor<3>) -> (Block, Tensor<3>) {
         let joined = maps.apply(2 * block, input.clone());
         let up = joined.clone().narrow(2, 0, self.hidden);
@@ -65,21 +73,6 @@ impl ArchitectureRule for SwiGluMlp {
         let mut params = params([("depth", self.depth as f64), ("hidden", self.hidden as f64)]);
         params.extend([self.activation.param(), self.wrap.param()]);
         params
-    }
-
-    fn with_params(
-        &self,
-        descriptor: &ChoiceDescriptor,
-    ) -> Result<MemoryArchitecture, ConfigError> {
-        let mut params = descriptor.reader(MemoryArchitecture::CHOICE);
-        let choice = Self {
-            depth: params.count("depth")?,
-            hidden: params.count("hidden")?,
-            activation: params.word()?,
-            wrap: params.word()?,
-        };
-        params.finish()?;
-        Ok(MemoryArchitecture::SwiGluMlp(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

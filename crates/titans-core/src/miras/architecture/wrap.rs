@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{LinearMaps, OuterGradient, TensorSpec};
+use super::maps::{LinearMaps, OuterGradient, TensorSpec};
 use crate::error::ConfigError;
 use crate::miras::descriptor::Word;
 

@@ -2,9 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::{AttentionalBias, BiasRule};
-use crate::error::ConfigError;
-use crate::miras::descriptor::{ChoiceDescriptor, Params};
+use super::rule::BiasRule;
+use crate::miras::descriptor::Params;
 
 /// `loss = -M(key) . value`, gradient `-value` (linear attention; LaCT,
 /// arXiv:2505.23884).
@@ -21,11 +20,6 @@ impl BiasRule for DotProduct {
 
     fn params(&self) -> Params {
         Params::new()
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<AttentionalBias, ConfigError> {
-        descriptor.reader(AttentionalBias::CHOICE).finish()?;
-        Ok(AttentionalBias::DotProduct(Self))
     }
 
     fn loss(

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use super::{AttentionalBias, BiasRule};
+use super::rule::BiasRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
+use crate::miras::descriptor::{ParamReader, Params, Word, params};
 
 /// Robust to outliers: one wild value moves the memory by a bounded amount (MIRAS,
 /// arXiv:2504.13173, eq. 12-14; Yaad uses `TokenSwitch`).
@@ -36,6 +36,13 @@ pub enum HuberForm {
 }
 
 impl Huber {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            threshold: params.float("threshold")?,
+            form: params.word()?,
+        })
+    }
+
     fn threshold_like(&self, error: &Tensor<3>, threshold: Option<Tensor<3>>) -> Tensor<3> {
         let [memories, tokens, _] = error.dims();
         threshold.unwrap_or_else(|| {
@@ -57,16 +64,6 @@ impl BiasRule for Huber {
         let mut params = params([("threshold", f64::from(self.threshold))]);
         params.extend([self.form.param()]);
         params
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<AttentionalBias, ConfigError> {
-        let mut params = descriptor.reader(AttentionalBias::CHOICE);
-        let choice = Self {
-            threshold: params.float("threshold")?,
-            form: params.word()?,
-        };
-        params.finish()?;
-        Ok(AttentionalBias::Huber(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

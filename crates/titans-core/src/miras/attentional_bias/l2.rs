@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use super::{AttentionalBias, BiasRule};
+use super::rule::BiasRule;
 use crate::error::ConfigError;
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word};
+use crate::miras::descriptor::{ParamReader, Params, Word};
 
 /// `loss = c ||e||^2`, gradient `2 c e`, with `e = M(key) - value` (Titans,
 /// arXiv:2501.00663, eq. 12).
@@ -27,6 +27,12 @@ pub enum L2Scale {
 }
 
 impl L2 {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            scale: params.word()?,
+        })
+    }
+
     /// Twice `c`: what multiplies the error in the gradient.
     pub(crate) fn slope(&self, value_dim: usize) -> f64 {
         match self.scale {
@@ -44,13 +50,6 @@ impl BiasRule for L2 {
 
     fn params(&self) -> Params {
         Params::from([self.scale.param()])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<AttentionalBias, ConfigError> {
-        let mut params = descriptor.reader(AttentionalBias::CHOICE);
-        let scale = params.word()?;
-        params.finish()?;
-        Ok(AttentionalBias::L2(Self { scale }))
     }
 
     fn loss(

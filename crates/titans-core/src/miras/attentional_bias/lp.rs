@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use super::{AttentionalBias, BiasRule};
+use super::rule::BiasRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// Errors under this count as this in the power, so that the derivative of a power under
 /// one stays finite when the outer training differentiates the gradient.
@@ -18,6 +18,14 @@ pub struct Lp {
     pub power: f32,
 }
 
+impl Lp {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            power: params.float("power")?,
+        })
+    }
+}
+
 impl BiasRule for Lp {
     fn name(&self) -> &'static str {
         "lp"
@@ -25,13 +33,6 @@ impl BiasRule for Lp {
 
     fn params(&self) -> Params {
         params([("power", f64::from(self.power))])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<AttentionalBias, ConfigError> {
-        let mut params = descriptor.reader(AttentionalBias::CHOICE);
-        let power = params.float("power")?;
-        params.finish()?;
-        Ok(AttentionalBias::Lp(Self { power }))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -4,17 +4,17 @@ mod dot_product;
 mod huber;
 mod l2;
 mod lp;
+mod rule;
 
 pub use dot_product::DotProduct;
 pub use huber::{Huber, HuberForm};
 pub use l2::{L2, L2Scale};
 pub use lp::Lp;
 
-use std::fmt::Debug;
-
 use burn::tensor::Tensor;
 
-use super::descriptor::{ChoiceDescriptor, Params};
+use self::rule::BiasRule;
+use super::descriptor::ChoiceDescriptor;
 use crate::error::ConfigError;
 
 /// The attentional bias: the inner objective that a write descends.
@@ -81,16 +81,23 @@ impl AttentionalBias {
     /// # Errors
     /// An unknown name or parameters that the choice does not take.
     pub fn from_descriptor(descriptor: &ChoiceDescriptor) -> Result<Self, ConfigError> {
-        let known = Self::EXAMPLES.iter().map(|example| example.rule());
-        let choice = known
+        let known = Self::EXAMPLES.iter();
+        let example = known
             .clone()
-            .find(|rule| rule.name() == descriptor.name)
+            .find(|example| example.rule().name() == descriptor.name)
             .ok_or_else(|| {
-                let mut names: Vec<_> = known.map(|rule| rule.name()).collect();
+                let mut names: Vec<_> = known.map(|example| example.rule().name()).collect();
                 names.dedup();
                 descriptor.unknown(Self::CHOICE, &names)
-            })?
-            .with_params(descriptor)?;
+            })?;
+        let mut params = descriptor.reader(Self::CHOICE);
+        let choice = match example {
+            Self::DotProduct(rule) => Self::DotProduct(*rule),
+            Self::L2(_) => Self::L2(L2::read(&mut params)?),
+            Self::Lp(_) => Self::Lp(Lp::read(&mut params)?),
+            Self::Huber(_) => Self::Huber(Huber::read(&mut params)?),
+        };
+        params.finish()?;
         choice.validate()?;
         Ok(choice)
     }
@@ -140,27 +147,4 @@ impl AttentionalBias {
     ) -> Tensor<3> {
         self.rule().gradient(prediction, values, threshold)
     }
-}
-
-/// What every bias offers; sealed until the contract has aged.
-trait BiasRule: Debug {
-    /// The name, for ever: files store it.
-    fn name(&self) -> &'static str;
-    fn params(&self) -> Params;
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<AttentionalBias, ConfigError>;
-    fn validate(&self) -> Result<(), ConfigError> {
-        Ok(())
-    }
-    fn loss(
-        &self,
-        prediction: Tensor<3>,
-        values: Tensor<3>,
-        threshold: Option<Tensor<3>>,
-    ) -> Tensor<3>;
-    fn gradient(
-        &self,
-        prediction: Tensor<3>,
-        values: Tensor<3>,
-        threshold: Option<Tensor<3>>,
-    ) -> Tensor<3>;
 }

@@ -1,8 +1,8 @@
 //! The gradient times a step.
 
-use super::{AlgorithmRule, LearningAlgorithm};
+use super::rule::AlgorithmRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// `update = -step_size * gradient` (TTT, arXiv:2407.04620; the delta rule with a matrix
 /// and half the squared error).
@@ -12,6 +12,14 @@ pub struct GradientDescent {
     pub step_size: f32,
 }
 
+impl GradientDescent {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            step_size: params.float("step_size")?,
+        })
+    }
+}
+
 impl AlgorithmRule for GradientDescent {
     fn name(&self) -> &'static str {
         "gradient-descent"
@@ -19,13 +27,6 @@ impl AlgorithmRule for GradientDescent {
 
     fn params(&self) -> Params {
         params([("step_size", f64::from(self.step_size))])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<LearningAlgorithm, ConfigError> {
-        let mut params = descriptor.reader(LearningAlgorithm::CHOICE);
-        let step_size = params.float("step_size")?;
-        params.finish()?;
-        Ok(LearningAlgorithm::GradientDescent(Self { step_size }))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

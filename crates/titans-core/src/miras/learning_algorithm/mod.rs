@@ -4,17 +4,17 @@ mod gradient_descent;
 mod momentum;
 mod newton_schulz;
 mod normalised_step;
+mod rule;
 
 pub use gradient_descent::GradientDescent;
 pub use momentum::Momentum;
 pub use newton_schulz::{NewtonSchulz, NewtonSchulzSchedule};
 pub use normalised_step::NormalisedStep;
 
-use std::fmt::Debug;
-
 use burn::tensor::Tensor;
 
-use super::descriptor::{ChoiceDescriptor, Params};
+use self::rule::AlgorithmRule;
+use super::descriptor::ChoiceDescriptor;
 use crate::error::ConfigError;
 
 /// The learning algorithm: gradient to update.
@@ -85,16 +85,23 @@ impl LearningAlgorithm {
     /// # Errors
     /// An unknown name or parameters that the choice does not take.
     pub fn from_descriptor(descriptor: &ChoiceDescriptor) -> Result<Self, ConfigError> {
-        let known = Self::EXAMPLES.iter().map(|example| example.rule());
-        let choice = known
+        let known = Self::EXAMPLES.iter();
+        let example = known
             .clone()
-            .find(|rule| rule.name() == descriptor.name)
+            .find(|example| example.rule().name() == descriptor.name)
             .ok_or_else(|| {
-                let mut names: Vec<_> = known.map(|rule| rule.name()).collect();
+                let mut names: Vec<_> = known.map(|example| example.rule().name()).collect();
                 names.dedup();
                 descriptor.unknown(Self::CHOICE, &names)
-            })?
-            .with_params(descriptor)?;
+            })?;
+        let mut params = descriptor.reader(Self::CHOICE);
+        let choice = match example {
+            Self::GradientDescent(_) => Self::GradientDescent(GradientDescent::read(&mut params)?),
+            Self::Momentum(_) => Self::Momentum(Momentum::read(&mut params)?),
+            Self::NormalisedStep(_) => Self::NormalisedStep(NormalisedStep::read(&mut params)?),
+            Self::NewtonSchulz(_) => Self::NewtonSchulz(NewtonSchulz::read(&mut params)?),
+        };
+        params.finish()?;
         choice.validate()?;
         Ok(choice)
     }
@@ -131,24 +138,5 @@ impl LearningAlgorithm {
     /// The update that the last buffer stands for.
     pub(crate) fn update(&self, momentum: Tensor<3>) -> Tensor<3> {
         self.rule().update(momentum)
-    }
-}
-
-/// What every algorithm offers; sealed until the contract has aged.
-trait AlgorithmRule: Debug {
-    /// The name, for ever: files store it.
-    fn name(&self) -> &'static str;
-    fn params(&self) -> Params;
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<LearningAlgorithm, ConfigError>;
-    fn validate(&self) -> Result<(), ConfigError>;
-    fn step_size(&self) -> f32;
-    fn momentum_decays(&self) -> Vec<f32> {
-        Vec::new()
-    }
-    fn update(&self, momentum: Tensor<3>) -> Tensor<3> {
-        momentum
-    }
-    fn is_ill_conditioned(&self) -> bool {
-        false
     }
 }

@@ -1,8 +1,8 @@
 //! Accumulated gradients.
 
-use super::{AlgorithmRule, LearningAlgorithm};
+use super::rule::AlgorithmRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, ParamReader, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// Momentum of order 1 or 2 (Titans, arXiv:2501.00663, eq. 14; order 2 in
 /// titans-pytorch).
@@ -72,13 +72,6 @@ impl AlgorithmRule for Momentum {
 
     fn params(&self) -> Params {
         self.params_by_name()
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<LearningAlgorithm, ConfigError> {
-        let mut params = descriptor.reader(LearningAlgorithm::CHOICE);
-        let choice = Self::read(&mut params)?;
-        params.finish()?;
-        Ok(LearningAlgorithm::Momentum(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

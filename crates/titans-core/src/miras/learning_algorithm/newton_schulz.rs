@@ -2,9 +2,10 @@
 
 use burn::tensor::Tensor;
 
-use super::{AlgorithmRule, LearningAlgorithm, Momentum};
+use super::Momentum;
+use super::rule::AlgorithmRule;
 use crate::error::ConfigError;
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word};
+use crate::miras::descriptor::{ParamReader, Params, Word};
 
 /// Floor of the Frobenius norm, so that a zero gradient gives a zero update.
 const SMALLEST: f64 = 1e-7;
@@ -52,6 +53,15 @@ impl NewtonSchulzSchedule {
     }
 }
 
+impl NewtonSchulz {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            momentum: Momentum::read(params)?,
+            schedule: params.word()?,
+        })
+    }
+}
+
 impl AlgorithmRule for NewtonSchulz {
     fn name(&self) -> &'static str {
         "newton-schulz"
@@ -61,16 +71,6 @@ impl AlgorithmRule for NewtonSchulz {
         let mut params = self.momentum.params_by_name();
         params.extend([self.schedule.param()]);
         params
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<LearningAlgorithm, ConfigError> {
-        let mut params = descriptor.reader(LearningAlgorithm::CHOICE);
-        let choice = Self {
-            momentum: Momentum::read(&mut params)?,
-            schedule: params.word()?,
-        };
-        params.finish()?;
-        Ok(LearningAlgorithm::NewtonSchulz(choice))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -1,8 +1,8 @@
 //! The normalised step (Kaczmarz, NLMS).
 
-use super::{AlgorithmRule, LearningAlgorithm};
+use super::rule::AlgorithmRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// `update_t = -step_size * gradient_t / ||f_t||^2`, where `f_t` is the input of the last
 /// linear map.
@@ -16,6 +16,14 @@ pub struct NormalisedStep {
     pub step_size: f32,
 }
 
+impl NormalisedStep {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            step_size: params.float("step_size")?,
+        })
+    }
+}
+
 impl AlgorithmRule for NormalisedStep {
     fn name(&self) -> &'static str {
         "normalised-step"
@@ -23,13 +31,6 @@ impl AlgorithmRule for NormalisedStep {
 
     fn params(&self) -> Params {
         params([("step_size", f64::from(self.step_size))])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<LearningAlgorithm, ConfigError> {
-        let mut params = descriptor.reader(LearningAlgorithm::CHOICE);
-        let step_size = params.float("step_size")?;
-        params.finish()?;
-        Ok(LearningAlgorithm::NormalisedStep(Self { step_size }))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use super::{RetentionGate, RetentionRule, RetentionStep};
+use super::rule::{RetentionRule, RetentionStep};
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// `W_t = soft(retention * (W_(t-1) + update_t), (1 - retention) * threshold)` with
 /// `soft(x, t) = sign(x) max(|x| - t, 0)` (MIRAS, arXiv:2504.13173, eq. 20-21).
@@ -21,6 +21,15 @@ pub struct ElasticNet {
     pub threshold: f32,
 }
 
+impl ElasticNet {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            retention: params.float("retention")?,
+            threshold: params.float("threshold")?,
+        })
+    }
+}
+
 impl RetentionRule for ElasticNet {
     fn name(&self) -> &'static str {
         "elastic-net"
@@ -31,16 +40,6 @@ impl RetentionRule for ElasticNet {
             ("retention", f64::from(self.retention)),
             ("threshold", f64::from(self.threshold)),
         ])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
-        let mut params = descriptor.reader(RetentionGate::CHOICE);
-        let gate = Self {
-            retention: params.float("retention")?,
-            threshold: params.float("threshold")?,
-        };
-        params.finish()?;
-        Ok(RetentionGate::ElasticNet(gate))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

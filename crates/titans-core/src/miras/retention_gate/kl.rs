@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
-use super::{RetentionGate, RetentionRule};
+use super::rule::RetentionRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// Spread of the initial logits beside that of initial weights: with less, all units of a
 /// layer begin as the same mean of their inputs, and learn the same.
@@ -26,6 +26,15 @@ pub struct Kl {
     pub mass: f32,
 }
 
+impl Kl {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            retention: params.float("retention")?,
+            mass: params.float("mass")?,
+        })
+    }
+}
+
 impl RetentionRule for Kl {
     fn name(&self) -> &'static str {
         "kl"
@@ -36,16 +45,6 @@ impl RetentionRule for Kl {
             ("retention", f64::from(self.retention)),
             ("mass", f64::from(self.mass)),
         ])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
-        let mut params = descriptor.reader(RetentionGate::CHOICE);
-        let gate = Self {
-            retention: params.float("retention")?,
-            mass: params.float("mass")?,
-        };
-        params.finish()?;
-        Ok(RetentionGate::Kl(gate))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use super::{RetentionGate, RetentionRule, RetentionStep};
+use super::rule::{RetentionRule, RetentionStep};
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, Word, params};
+use crate::miras::descriptor::{ParamReader, Params, Word, params};
 
 /// `W_t = retention * W_(t-1) + (1 - retention) * target + update_t` (Titans,
 /// arXiv:2501.00663, eq. 13, with target zero).
@@ -29,6 +29,15 @@ pub enum RetentionTarget {
     Initial,
 }
 
+impl L2Retention {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            retention: params.float("retention")?,
+            target: params.word()?,
+        })
+    }
+}
+
 impl RetentionRule for L2Retention {
     fn name(&self) -> &'static str {
         "l2"
@@ -38,16 +47,6 @@ impl RetentionRule for L2Retention {
         let mut params = params([("retention", f64::from(self.retention))]);
         params.extend([self.target.param()]);
         params
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
-        let mut params = descriptor.reader(RetentionGate::CHOICE);
-        let gate = Self {
-            retention: params.float("retention")?,
-            target: params.word()?,
-        };
-        params.finish()?;
-        Ok(RetentionGate::L2(gate))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

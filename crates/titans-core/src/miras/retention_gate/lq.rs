@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use super::{RetentionGate, RetentionRule};
+use super::rule::RetentionRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// Sizes under this count as zero, and a zero accumulator is a zero memory.
 const SMALLEST: f64 = 1e-12;
@@ -23,6 +23,15 @@ pub struct Lq {
     pub power: f32,
 }
 
+impl Lq {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            retention: params.float("retention")?,
+            power: params.float("power")?,
+        })
+    }
+}
+
 impl RetentionRule for Lq {
     fn name(&self) -> &'static str {
         "lq"
@@ -33,16 +42,6 @@ impl RetentionRule for Lq {
             ("retention", f64::from(self.retention)),
             ("power", f64::from(self.power)),
         ])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
-        let mut params = descriptor.reader(RetentionGate::CHOICE);
-        let gate = Self {
-            retention: params.float("retention")?,
-            power: params.float("power")?,
-        };
-        params.finish()?;
-        Ok(RetentionGate::Lq(gate))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

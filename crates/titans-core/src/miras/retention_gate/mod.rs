@@ -17,6 +17,7 @@ mod l2;
 mod lq;
 mod none;
 mod row_norm;
+mod rule;
 mod surprise_sigmoid;
 
 pub use elastic_net::ElasticNet;
@@ -25,13 +26,13 @@ pub use l2::{L2Retention, RetentionTarget};
 pub use lq::Lq;
 pub use none::NoRetention;
 pub use row_norm::RowNorm;
+pub(crate) use rule::RetentionStep;
 pub use surprise_sigmoid::SurpriseSigmoid;
-
-use std::fmt::Debug;
 
 use burn::tensor::Tensor;
 
-use super::descriptor::{ChoiceDescriptor, Params};
+use self::rule::RetentionRule;
+use super::descriptor::ChoiceDescriptor;
 use crate::error::ConfigError;
 
 /// The retention gate: what a write keeps of the weights it meets.
@@ -110,16 +111,26 @@ impl RetentionGate {
     /// # Errors
     /// An unknown name or parameters that the choice does not take.
     pub fn from_descriptor(descriptor: &ChoiceDescriptor) -> Result<Self, ConfigError> {
-        let known = Self::EXAMPLES.iter().map(|example| example.rule());
-        let choice = known
+        let known = Self::EXAMPLES.iter();
+        let example = known
             .clone()
-            .find(|rule| rule.name() == descriptor.name)
+            .find(|example| example.rule().name() == descriptor.name)
             .ok_or_else(|| {
-                let mut names: Vec<_> = known.map(|rule| rule.name()).collect();
+                let mut names: Vec<_> = known.map(|example| example.rule().name()).collect();
                 names.dedup();
                 descriptor.unknown(Self::CHOICE, &names)
-            })?
-            .with_params(descriptor)?;
+            })?;
+        let mut params = descriptor.reader(Self::CHOICE);
+        let choice = match example {
+            Self::None(rule) => Self::None(*rule),
+            Self::L2(_) => Self::L2(L2Retention::read(&mut params)?),
+            Self::SurpriseSigmoid(_) => Self::SurpriseSigmoid(SurpriseSigmoid::read(&mut params)?),
+            Self::ElasticNet(_) => Self::ElasticNet(ElasticNet::read(&mut params)?),
+            Self::Lq(_) => Self::Lq(Lq::read(&mut params)?),
+            Self::Kl(_) => Self::Kl(Kl::read(&mut params)?),
+            Self::RowNorm(rule) => Self::RowNorm(*rule),
+        };
+        params.finish()?;
         choice.validate()?;
         Ok(choice)
     }
@@ -169,61 +180,5 @@ impl RetentionGate {
     /// The accumulator after one update.
     pub(crate) fn advance(&self, step: RetentionStep) -> Tensor<3> {
         self.rule().advance(step)
-    }
-}
-
-/// One update of one accumulator.
-pub(crate) struct RetentionStep {
-    /// `[memories, rows, columns]`.
-    pub(crate) accumulator: Tensor<3>,
-    /// What the learning algorithm adds, of the same shape.
-    pub(crate) update: Tensor<3>,
-    /// Fraction kept, `[memories, 1, 1]`.
-    pub(crate) retention: Tensor<3>,
-    /// The weights that the memory began with, for gates that need them.
-    pub(crate) initial: Option<Tensor<3>>,
-}
-
-impl RetentionStep {
-    /// `retention * accumulator + (1 - retention) * target + update`.
-    fn affine(self, target: Option<Tensor<3>>) -> Tensor<3> {
-        let kept = self.accumulator * self.retention.clone();
-        let pulled = match target {
-            Some(target) => kept + target * (self.retention - 1.0).neg(),
-            None => kept,
-        };
-        pulled + self.update
-    }
-}
-
-/// What every gate offers; sealed until the contract has aged.
-trait RetentionRule: Debug {
-    /// The name, for ever: files store it.
-    fn name(&self) -> &'static str;
-    fn params(&self) -> Params;
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError>;
-    fn validate(&self) -> Result<(), ConfigError> {
-        Ok(())
-    }
-    fn constant(&self) -> f32 {
-        1.0
-    }
-    fn initial_scale(&self) -> f32 {
-        1.0
-    }
-    fn needs_initial(&self) -> bool {
-        false
-    }
-    fn is_affine(&self) -> bool {
-        true
-    }
-    fn is_identity(&self) -> bool {
-        true
-    }
-    fn weights(&self, accumulator: Tensor<3>) -> Tensor<3> {
-        accumulator
-    }
-    fn advance(&self, step: RetentionStep) -> Tensor<3> {
-        step.affine(None)
     }
 }

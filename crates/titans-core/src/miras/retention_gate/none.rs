@@ -1,8 +1,7 @@
 //! Everything is kept.
 
-use super::{RetentionGate, RetentionRule};
-use crate::error::ConfigError;
-use crate::miras::descriptor::{ChoiceDescriptor, Params};
+use super::rule::RetentionRule;
+use crate::miras::descriptor::Params;
 
 /// `W_t = W_(t-1) + update_t`.
 ///
@@ -17,10 +16,5 @@ impl RetentionRule for NoRetention {
 
     fn params(&self) -> Params {
         Params::new()
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
-        descriptor.reader(RetentionGate::CHOICE).finish()?;
-        Ok(RetentionGate::None(Self))
     }
 }

@@ -2,9 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::{RetentionGate, RetentionRule, RetentionStep};
-use crate::error::ConfigError;
-use crate::miras::descriptor::{ChoiceDescriptor, Params};
+use super::rule::{RetentionRule, RetentionStep};
+use crate::miras::descriptor::Params;
 
 /// `W_t = (W_(t-1) + update_t) * ||W_initial|| / ||W_(t-1) + update_t||`, the norms taken
 /// over the inputs of each output (LaCT, arXiv:2505.23884, in place of decay).
@@ -21,11 +20,6 @@ impl RetentionRule for RowNorm {
 
     fn params(&self) -> Params {
         Params::new()
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
-        descriptor.reader(RetentionGate::CHOICE).finish()?;
-        Ok(RetentionGate::RowNorm(Self))
     }
 
     fn needs_initial(&self) -> bool {

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
-use super::{RetentionGate, RetentionRule};
+use super::rule::RetentionRule;
 use crate::error::{ConfigError, in_range};
-use crate::miras::descriptor::{ChoiceDescriptor, Params, params};
+use crate::miras::descriptor::{ParamReader, Params, params};
 
 /// `forgotten = sigmoid(gain * smoothed - offset)` with
 /// `smoothed_t = smoothing * smoothed_(t-1) + (1 - smoothing) * surprise_t`.
@@ -28,6 +28,14 @@ pub struct SurpriseSigmoid {
 }
 
 impl SurpriseSigmoid {
+    pub(super) fn read(params: &mut ParamReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            gain: params.float("gain")?,
+            offset: params.float("offset")?,
+            smoothing: params.float("smoothing")?,
+        })
+    }
+
     pub(crate) fn forgotten(&self, smoothed_surprise: f32) -> f32 {
         1.0 / (1.0 + (self.offset - self.gain * smoothed_surprise).exp())
     }
@@ -49,17 +57,6 @@ impl RetentionRule for SurpriseSigmoid {
             ("offset", f64::from(self.offset)),
             ("smoothing", f64::from(self.smoothing)),
         ])
-    }
-
-    fn with_params(&self, descriptor: &ChoiceDescriptor) -> Result<RetentionGate, ConfigError> {
-        let mut params = descriptor.reader(RetentionGate::CHOICE);
-        let gate = Self {
-            gain: params.float("gain")?,
-            offset: params.float("offset")?,
-            smoothing: params.float("smoothing")?,
-        };
-        params.finish()?;
-        Ok(RetentionGate::SurpriseSigmoid(gate))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

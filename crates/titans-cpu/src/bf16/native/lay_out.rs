@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::{LANES, Line, VECTORS};
-use crate::product::Matrix;
+use super::lines::{LANES, Line, VECTORS};
+use crate::matrix::Matrix;
 
 /// Lays a left factor out: row by row if its rows are contiguous, or else pair by pair of terms,
 /// each row or pair in whole lines.

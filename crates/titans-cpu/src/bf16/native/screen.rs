@@ -4,8 +4,12 @@ use std::arch::x86_64::*;
 use std::fmt;
 
 use super::lay_out::{load, transposed};
-use super::*;
+use super::lines::{LANES, MOST_FOUND, ROWS, VECTORS, WIDE};
+use super::tile::{End, Tile};
+use super::{LeftFactor, RightFactor, is_available, lines_of_right};
+use crate::bf16::chain::CHAIN;
 use crate::bf16::portable::rounded;
+use crate::matrix::Matrix;
 use crate::simd::sum_of;
 
 /// Norms between which no term of a bound is lost to the smallest or largest numbers.

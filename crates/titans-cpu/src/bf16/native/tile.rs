@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 use std::mem::transmute;
 
 use super::lay_out::first_lanes;
-use super::{Change, LANES, Line, MOST_FOUND, ROWS};
+use super::lines::{LANES, Line, MOST_FOUND, ROWS};
+use crate::bf16::chain::Change;
 
 /// Some rows and columns of a product, few enough that all sums stay in registers.
 pub(super) struct Tile {

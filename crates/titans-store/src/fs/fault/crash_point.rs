@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, Done, FaultyStorage, Names};
+use super::happened::{Change, Done, Names};
+use super::storage::FaultyStorage;
 
 /// What may and what must be on the disk at one moment.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +20,7 @@ pub struct CrashPoint {
 const SECTOR: usize = 512;
 
 impl CrashPoint {
-    pub(super) fn happen(&mut self, done: &Done) {
+    fn happen(&mut self, done: &Done) {
         match done {
             Done::Wrote { file, at, bytes } => {
                 if self.durable.len() <= *file {
@@ -127,6 +128,20 @@ impl CrashPoint {
         let contents = |file: usize| self.durable.get(file).cloned().unwrap_or_default();
         let names = self.durable_names.iter();
         FaultyStorage::with_files(names.map(|(name, &file)| (name.clone(), contents(file))))
+    }
+}
+
+impl FaultyStorage {
+    /// Every moment at which the power may go, in order.
+    pub fn crash_points(&self) -> Vec<CrashPoint> {
+        let disk = self.disk();
+        let mut point = CrashPoint::default();
+        let mut points = vec![point.clone()];
+        for done in &disk.done {
+            point.happen(done);
+            points.push(point.clone());
+        }
+        points
     }
 }
 
