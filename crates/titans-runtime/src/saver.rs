@@ -88,7 +88,7 @@ impl Engine {
         let opened = guarded(|| open_files(shard, &mut files, &self.context).map(|_| ()));
         match opened {
             Ok(Ok(())) => {
-                let outcome = shard.files_are_back(files);
+                let outcome = shard.files_are_back(files, &self.context.bounds);
                 self.after_files(shard, outcome, None);
             }
             Ok(Err(error)) => self.save_failed(shard, None, &error),
@@ -103,10 +103,11 @@ impl Engine {
         if let Err(reason) = &done {
             self.fail(shard, Step::Command, reason);
         }
-        let is_wanted = shard.put_back(match done {
-            Ok(_) => files,
-            Err(_) => Files::Lost,
-        });
+        if done.is_err() {
+            // Their lock is given back before anybody is told that they are not in use.
+            files = Files::Lost;
+        }
+        let is_wanted = shard.put_back(files);
         if is_wanted {
             self.savers.push(shard, Instant::now());
         }

@@ -585,6 +585,67 @@ fn a_rebuild_that_fails_at_any_step_leaves_one_memory_and_not_two() {
     });
 }
 
+/// A memory of which a rebuild has left something to be removed.
+fn unfinished(
+    root: &Path,
+    change: impl Fn(&mut RuntimeConfig),
+) -> (Runtime, UserMemory, Injector, Stream) {
+    for step in 0.. {
+        let root = root.join(step.to_string());
+        let (runtime, injector, _alerts) = on_a_disk_that_can_fail(&root, |config| {
+            config.ledger.replay_bytes = 1 << 20;
+            config.savers = 2;
+            change(config);
+        });
+        let memory = runtime.user("alice").unwrap();
+        let stream = Stream::new(CHUNK, 13);
+        let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
+        let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+        let _ = memory.observe_item(1_u64, keys, values).unwrap();
+        memory.forget(1_u64).unwrap().unwrap();
+        memory.flush().unwrap();
+        injector.fail_steps(step, 1, Fault::Error(ENOSPC));
+        match memory.rebuild() {
+            Err(RuntimeError::Unfinished { .. }) => return (runtime, memory, injector, stream),
+            Err(_) => {}
+            Ok(_) => assert!(injector.failed() > 0, "no step leaves anything"),
+        }
+    }
+    unreachable!("there is always another step")
+}
+
+/// Nothing waits to be saved, so no policy's pause has to pass.
+#[test]
+fn what_a_rebuild_has_left_is_removed_soon_whatever_the_policy() {
+    ends("removing what a rebuild has left", || {
+        let root = tempfile::tempdir().unwrap();
+        let (_runtime, memory, _injector, _) = unfinished(root.path(), |config| {
+            config.durability = Durability::Interval(Duration::from_secs(3600));
+        });
+        eventually("it is well", || memory.health().is_healthy());
+    });
+}
+
+/// While one saver opens the files again, another comes to save what was learned and finds
+/// them away.
+#[test]
+fn what_is_learned_while_files_are_opened_again_is_saved() {
+    ends("saving beside files that are opened again", || {
+        let root = tempfile::tempdir().unwrap();
+        let (_runtime, memory, injector, stream) = unfinished(root.path(), |_| {});
+        let openings = injector.hold_openings();
+        // The first pause is shorter than that.
+        thread::sleep(Duration::from_millis(200));
+        let ticket = stream.observe(&memory, 0..CHUNK).unwrap();
+        ticket.wait_visible().unwrap();
+        let waiting = thread::spawn(move || ticket.wait());
+        thread::sleep(Duration::from_millis(100));
+        drop(openings);
+        waiting.join().unwrap().unwrap();
+        eventually("it is well", || memory.health().is_healthy());
+    });
+}
+
 /// The files of the only memory that hold the bytes of one of the first rows.
 fn files_that_hold_a_row_of(stream: &Stream, rows: usize, root: &Path) -> Vec<PathBuf> {
     let planted: Vec<Vec<u8>> = (0..rows)

@@ -16,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{CHUNK, Stream, config};
-use titans_runtime::{Alert, AlertSink, Alerts, Runtime, RuntimeConfig, RuntimeError};
+use titans_runtime::{
+    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Runtime, RuntimeConfig, RuntimeError,
+};
 
 /// Set for the child: the folder it works in.
 const ROOT: &str = "TITANMEM_LIMITED_ROOT";
@@ -127,6 +129,88 @@ fn a_thread_that_cannot_be_started_is_an_error_and_leaves_nothing() {
         }
         // Two that compute, one of which learns, two for commands, two that save.
         assert_eq!(refused, 6);
+    };
+    in_a_process_of_its_own(test, prepare, work);
+}
+
+/// A configuration that starts every thread that there is.
+fn every_thread(root: &Path) -> RuntimeConfig {
+    let mut config = config();
+    config.learners = 2;
+    config.savers = 2;
+    config.compute_threads = Some(3);
+    config.alerts = Alerts::to(Arc::new(Heard::default()));
+    let mut backups = BackupConfig::new(root.join("backups"));
+    backups.driver = BackupDriver::Thread {
+        look_every: Duration::from_secs(3600),
+    };
+    config.backups = Some(backups);
+    config
+}
+
+/// The threads of a runtime, by name.
+fn threads_of_ours() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    // One that has ended meanwhile has no name.
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("titanmem-")).collect()
+}
+
+#[test]
+fn whichever_thread_is_refused_opening_is_undone_and_the_next_one_works() {
+    // SAFETY: it has no arguments.
+    if unsafe { libc::geteuid() } != 0 {
+        return println!("SKIPPED: only root can become a user without other threads");
+    }
+    let test = "whichever_thread_is_refused_opening_is_undone_and_the_next_one_works";
+    let prepare = |dir: &Path| chown(dir, Some(NOBODY), Some(NOBODY)).unwrap();
+    let work = |root: &Path| {
+        // Of root the system refuses no thread.
+        // SAFETY: plain numbers.
+        unsafe {
+            assert_eq!(libc::setgid(NOBODY), 0);
+            assert_eq!(libc::setuid(NOBODY), 0);
+        }
+        let memories = root.join("memories");
+        let stream = Stream::new(CHUNK, 1);
+        let works = || {
+            let runtime = Runtime::open(&memories, every_thread(root)).unwrap();
+            let memory = runtime.user("alice").unwrap();
+            stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
+            let started = threads();
+            assert!(runtime.close(PATIENCE).is_durable());
+            drop(memory);
+            eventually("its threads have ended", || threads_of_ours().is_empty());
+            started
+        };
+        // Libraries below may start threads of their own on first use, which stay.
+        works();
+        let before = threads();
+        let takes = works() - before;
+        assert!(takes >= 3 + 2 + 2, "{takes}");
+        for granted in 0..takes {
+            limit(libc::RLIMIT_NPROC, (before + granted) as u64);
+            let opened = Runtime::open(&memories, every_thread(root));
+            limit(libc::RLIMIT_NPROC, u64::MAX);
+            let error = opened.expect_err("a thread was refused");
+            println!("{granted} threads: {error}");
+            assert!(
+                error.to_string().contains("cannot start the thread"),
+                "{error}"
+            );
+            assert!(error.is_retryable(), "{error}");
+            eventually("its threads have ended", || threads_of_ours().is_empty());
+            assert_eq!(works(), before + takes);
+            eventually("it is as before", || threads() == before);
+        }
+        limit(libc::RLIMIT_NPROC, (before + takes) as u64);
+        let opened = Runtime::open(&memories, every_thread(root));
+        limit(libc::RLIMIT_NPROC, u64::MAX);
+        assert!(opened.unwrap().close(PATIENCE).is_durable());
+        // Each of them has learned and saved.
+        let runtime = Runtime::open(&memories, every_thread(root)).unwrap();
+        let learned = runtime.user("alice").unwrap().progress().durable;
+        assert_eq!(learned, ((takes + 2) * CHUNK) as u64);
     };
     in_a_process_of_its_own(test, prepare, work);
 }

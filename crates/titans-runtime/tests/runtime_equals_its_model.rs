@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
+use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, model_cases};
 use proptest::prelude::*;
 use titans_core::NeuralMemory;
 use titans_runtime::{Durability, Runtime, RuntimeConfig, UserMemory};
@@ -179,13 +179,8 @@ fn run(dir: &Path, config: &RuntimeConfig, steps: &[Step]) {
     }
 }
 
-/// Cases, each with a seed of its own; `TITANMEM_MODEL_CASES` asks for more.
-fn cases() -> u32 {
-    std::env::var("TITANMEM_MODEL_CASES").map_or(24, |cases| cases.parse().unwrap())
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: model_cases(24), ..ProptestConfig::default() })]
 
     #[test]
     fn any_steps_under_any_policy(

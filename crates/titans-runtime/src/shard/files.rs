@@ -76,6 +76,7 @@ impl ShardFiles {
         let (probes, probe_contents) = store.open_log(PROBES)?;
         let mut ledger = Ledger::default();
         let (mut section, mut sections) = (0, 0);
+        let mut is_ahead = false;
         for record in contents
             .records
             .iter()
@@ -88,7 +89,7 @@ impl ShardFiles {
                     ledger.push(Arc::new(entry), config.max_bytes);
                 }
                 Record::Erased(item, by) if by.end <= tokens => ledger.mark_erased(item, &by),
-                Record::Entry(_) | Record::Erased(..) => {}
+                Record::Entry(_) | Record::Erased(..) => is_ahead = true,
             }
         }
         let was_rebuilt = sections > 1 && section == history;
@@ -102,7 +103,8 @@ impl ShardFiles {
             probes,
             lineage: 0,
             ledger_through: tokens,
-            is_stale: false,
+            // What it says of tokens that were lost must be gone before others take their place.
+            is_stale: is_ahead,
         };
         files.replay.remove_unwanted(&files.store)?;
         if was_rebuilt {

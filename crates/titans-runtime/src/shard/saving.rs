@@ -8,7 +8,7 @@ use super::desk::Files;
 use super::files::{SaveJob, ShardFiles};
 use super::order::Command;
 use super::phase::Event;
-use super::state::Mark;
+use super::state::{Mark, ShardState};
 use crate::context::Bounds;
 use crate::health::Retry;
 
@@ -32,6 +32,17 @@ pub(crate) struct SaveOutcome {
     pub(crate) due: Option<Instant>,
     /// The first success after a failure, or the first failure after a success.
     pub(crate) is_news: bool,
+}
+
+impl ShardState {
+    /// When a shard whose files were put back is to be looked at again.
+    fn due_next(&self, has_orders: bool, bounds: &Bounds, now: Instant) -> Option<Instant> {
+        match has_orders {
+            true => Some(now),
+            false if self.unsaved.is_empty() => None,
+            false => self.due(bounds.durability.pause(), now),
+        }
+    }
 }
 
 impl Shard {
@@ -93,11 +104,7 @@ impl Shard {
         state.last_save = Instant::now();
         let is_news = state.retry.take().is_some();
         state.phase = state.phase.after(Event::Saved);
-        let due = match has_orders {
-            true => Some(state.last_save),
-            false if state.unsaved.is_empty() => None,
-            false => state.due(bounds.durability.pause(), state.last_save),
-        };
+        let due = state.due_next(has_orders, bounds, state.last_save);
         drop(state);
         self.changed.notify_all();
         SaveOutcome { due, is_news }
@@ -143,17 +150,21 @@ impl Shard {
     }
 
     /// Records that the files could be opened again.
-    pub(crate) fn files_are_back(&self, files: Files<Box<ShardFiles>>) -> SaveOutcome {
+    pub(crate) fn files_are_back(
+        &self,
+        files: Files<Box<ShardFiles>>,
+        bounds: &Bounds,
+    ) -> SaveOutcome {
         let mut state = self.state.lock();
         let has_orders = state.desk.put_back(files);
         let is_news = state.retry.take().is_some();
         state.phase = state.phase.after(Event::Saved);
+        // Something may have been learned meanwhile, and whoever came to save it found the
+        // files away.
+        let due = state.due_next(has_orders, bounds, Instant::now());
         drop(state);
         self.changed.notify_all();
-        SaveOutcome {
-            due: has_orders.then(Instant::now),
-            is_news,
-        }
+        SaveOutcome { due, is_news }
     }
 
     /// Something is left undone that opening the files finishes; it is tried after a pause.

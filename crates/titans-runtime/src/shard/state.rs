@@ -100,7 +100,8 @@ impl ShardState {
 
     /// When the next save may begin; `None` if never by itself.
     pub(super) fn due(&self, pause: Duration, now: Instant) -> Option<Instant> {
-        let by_policy = match self.save_to <= self.durable.tokens {
+        // What is tried again was due before.
+        let by_policy = match self.save_to <= self.durable.tokens && self.retry.is_none() {
             true => self.last_save.checked_add(pause)?,
             false => now,
         };

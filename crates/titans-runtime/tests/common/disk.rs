@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use titans_runtime::StorageHook;
 use titans_store::fs::{DiskStorage, Storage, StorageFile};
@@ -16,6 +16,9 @@ pub(crate) enum Fault {
     Error(i32),
     Panic,
 }
+
+/// What a step that panics says.
+pub(crate) const PANIC: &str = "a step of the disk panics";
 
 /// No room on the device.
 pub(crate) const ENOSPC: i32 = 28;
@@ -41,6 +44,8 @@ struct Decisions {
     failed: AtomicUsize,
     /// The folders in which a step panicked, in order.
     panicked: Mutex<Vec<PathBuf>>,
+    /// Whoever holds it keeps folders from being opened.
+    openings: Mutex<()>,
 }
 
 impl Injector {
@@ -48,6 +53,7 @@ impl Injector {
     pub(crate) fn hook(&self) -> StorageHook {
         let injector = self.clone();
         StorageHook::new(move |path| {
+            drop(injector.hold_openings());
             injector.step(path)?;
             let disk = Box::new(DiskStorage::create(path)?);
             let injector = injector.clone();
@@ -72,6 +78,12 @@ impl Injector {
         *self.plan() = None;
     }
 
+    /// Folders are not opened as long as this exists.
+    pub(crate) fn hold_openings(&self) -> MutexGuard<'_, ()> {
+        let openings = self.0.openings.lock();
+        openings.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether steps fail now or will.
     pub(crate) fn is_armed(&self) -> bool {
         self.plan().is_some()
@@ -82,7 +94,7 @@ impl Injector {
         self.0.steps.load(Ordering::SeqCst)
     }
 
-    fn plan(&self) -> std::sync::MutexGuard<'_, Option<(usize, usize, Fault)>> {
+    fn plan(&self) -> MutexGuard<'_, Option<(usize, usize, Fault)>> {
         self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,7 +121,7 @@ impl Injector {
                 let mut panicked = panicked.unwrap_or_else(PoisonError::into_inner);
                 panicked.push(folder.to_owned());
                 drop(panicked);
-                panic!("a step of the disk panics")
+                panic!("{PANIC}")
             }
         }
     }

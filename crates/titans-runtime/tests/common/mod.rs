@@ -28,6 +28,12 @@ pub(crate) fn config() -> RuntimeConfig {
     config
 }
 
+/// Cases of a test that compares a runtime with its model, each with a seed of its own;
+/// `TITANMEM_MODEL_CASES` asks for more.
+pub(crate) fn model_cases(default: u32) -> u32 {
+    std::env::var("TITANMEM_MODEL_CASES").map_or(default, |cases| cases.parse().unwrap())
+}
+
 /// Tokens of a stream, the same for the same seed: rows of unit length, as presets without
 /// a normalised step need them.
 pub(crate) struct Stream {
