@@ -2,7 +2,7 @@
 //! question comes closest to and how sure that is, and takes one back, exactly.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
 use titanmem::{ItemId, LedgerConfig, Rows, Runtime, RuntimeConfig};
 
@@ -30,7 +30,6 @@ fn embed(text: &str) -> Vec<f32> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let out = std::io::stdout();
     let dir = std::env::temp_dir().join(format!("notes-{}", std::process::id()));
     let mut config = RuntimeConfig {
         // Tokens are kept as they came, so that forgetting can be exact.
@@ -63,11 +62,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             .first()
             .filter(|nearest| nearest.score > 0.5);
         let answer = nearest.map_or("nothing", |nearest| NOTES[nearest.item.0 as usize]);
-        writeln!(
-            &out,
-            "{question:45} -> {answer} (surprise {:.2})",
-            info.surprise.unwrap_or(1.0)
-        )?;
+        let surprise = info.surprise.unwrap_or(1.0);
+        say(format!(
+            "{question:45} -> {answer} (surprise {surprise:.2})"
+        ))?;
         Ok(nearest.map(|nearest| nearest.item))
     };
     assert_eq!(ask("what is the garage door code")?, Some(ItemId(2)));
@@ -75,19 +73,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let forgotten = memory.forget(2_u64)?.expect("the ledger knows it");
     let percent = forgotten.remains * 100.0;
-    writeln!(
-        &out,
+    say(format!(
         "forgot the code at once: {percent:.1} % of its recall is left"
-    )?;
+    ))?;
     let rebuilt = memory.rebuild()?;
-    writeln!(
-        &out,
+    say(format!(
         "forgot it exactly: {} tokens learned again",
         rebuilt.tokens_replayed
-    )?;
+    ))?;
     assert_ne!(ask("what is the garage door code")?, Some(ItemId(2)));
     assert_eq!(ask("is Tom allergic to anything")?, Some(ItemId(4)));
     drop(runtime);
     std::fs::remove_dir_all(dir)?;
     Ok(())
+}
+
+/// Prints a line. A reader that has closed the pipe is no error, a full disk is.
+fn say(line: String) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        told => told,
+    }
 }
