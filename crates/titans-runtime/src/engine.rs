@@ -141,9 +141,9 @@ impl Engine {
         let message = format!("rolled back to {tokens} tokens as generation {generation}");
         let alerts = &self.context.alerts;
         alerts.raise(shard.id, AlertKind::RolledBack, message);
-        for item in erased_later {
-            self.forget_item(lease, item)?;
-        }
+        // Each is tried, whatever becomes of the one before it.
+        let again = (erased_later.into_iter()).map(|item| self.forget_item(lease, item).map(drop));
+        again.fold(Ok(()), Result::and)?;
         Ok(rolled_back)
     }
 

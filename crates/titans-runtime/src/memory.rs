@@ -197,8 +197,8 @@ impl UserMemory {
     /// Returns the number of the pinned generation.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush), and what the store refuses. On any error an earlier pin
-    /// stays.
+    /// As [`flush`](Self::flush), and what the store refuses. After an error the earlier pin
+    /// holds, or the new one where only the earlier one's file could not be removed.
     pub fn pin(&self) -> Result<u64, RuntimeError> {
         self.flush()?;
         self.engine.order(self.shard.value(), Command::Pin)
@@ -208,9 +208,14 @@ impl UserMemory {
     /// learned, is dropped; the rolled-back memory is durable as a new generation and
     /// visible when this returns. A memory that failed can learn again after it.
     ///
+    /// Items that were forgotten after the pin are forgotten once more, by tokens behind the
+    /// pinned ones. A process that ends in the middle of this leaves such an item known:
+    /// [`forget`](Self::forget) it again.
+    ///
     /// # Errors
     /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
-    /// among it. The memory is as it was then.
+    /// among it; the memory is as it was then. And as [`forget`](Self::forget) for an item that
+    /// could not be forgotten once more; the memory is rolled back then, and knows it.
     pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
         self.engine.context.check_process()?;
         self.engine.roll_back(&self.shard)

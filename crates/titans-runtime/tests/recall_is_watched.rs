@@ -179,6 +179,35 @@ fn the_second_accident_within_ten_chunks_freezes_until_a_rollback_by_hand() {
 }
 
 #[test]
+fn what_was_forgotten_is_not_brought_back() {
+    let root = tempfile::tempdir().unwrap();
+    let heard = Arc::new(Heard::default());
+    let runtime = Runtime::open(root.path(), config(OnDrop::RollBack, &heard)).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    let item = stream(2, 70);
+    let _ = memory
+        .observe_item(
+            7_u64,
+            Rows::f32(&item.keys, 2, DIM),
+            Rows::f32(&item.values, 2, DIM),
+        )
+        .unwrap();
+    let stored = stream(PAIRS, 3);
+    let _ = stored.observe(&memory, 0..PAIRS).unwrap();
+    settle(&memory);
+    let forgotten = memory.forget(7_u64).unwrap().unwrap();
+    assert!(forgotten.remains < 0.1, "{}", forgotten.remains);
+    forgotten.ticket.wait().unwrap();
+    // The last known good memory is the one from before.
+    write_over(&memory, &stored, 0..4 * CHUNK);
+    settle(&memory);
+    heard.wait_for(1);
+    assert_eq!(heard.kinds(), [AlertKind::RecallDropped]);
+    assert_eq!(memory.snapshot().unwrap().items().count(), 0);
+    assert!(memory.forget(7_u64).unwrap().is_none());
+}
+
+#[test]
 fn an_alert_is_one_per_fall_and_takes_nothing_back() {
     let root = tempfile::tempdir().unwrap();
     let heard = Arc::new(Heard::default());

@@ -64,6 +64,8 @@ pub struct Neighbour {
 pub(crate) struct Ledger {
     entries: Vec<Arc<Entry>>,
     bytes: usize,
+    /// Where the tokens end that were the last to write over an item.
+    erased_to: u64,
 }
 
 impl Ledger {
@@ -88,6 +90,7 @@ impl Ledger {
         for entry in &mut self.entries {
             let is_meant = entry.item == item && entry.tokens.end <= by.start;
             if is_meant && entry.erased.is_none() {
+                self.erased_to = self.erased_to.max(by.end);
                 let entry = Arc::make_mut(entry);
                 entry.erased = Some(by.clone());
                 self.bytes -= size_of_val(&*entry.mean_value);
@@ -108,6 +111,7 @@ impl Ledger {
             }
         }
         self.recount();
+        self.erased_to = self.erased_to.min(tokens);
         erased_later.sort_unstable();
         erased_later.dedup();
         erased_later
@@ -133,6 +137,7 @@ impl Ledger {
         let mut ledger = Self {
             entries: moved.collect(),
             bytes: 0,
+            erased_to: place(self.erased_to),
         };
         ledger.recount();
         ledger
@@ -152,6 +157,12 @@ impl Ledger {
     /// The pieces that were erased.
     pub(crate) fn erased(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.iter().filter(|entry| entry.erased.is_some())
+    }
+
+    /// Where the tokens end that were the last to write over an item. A memory that had learned
+    /// fewer knows the item.
+    pub(crate) fn erased_to(&self) -> u64 {
+        self.erased_to
     }
 
     /// Bytes that the ledger takes.

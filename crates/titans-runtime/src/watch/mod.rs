@@ -51,7 +51,8 @@ pub enum OnDrop {
     /// An alert, and the memory goes back to the last known good one: the chunk is dropped
     /// and so is what waits behind it. The second time within ten looks the memory becomes
     /// read-only instead, until [`roll_back`](crate::UserMemory::roll_back). For memories
-    /// whose gate keeps what is written below what they can hold.
+    /// whose gate keeps what is written below what they can hold. Where an item was forgotten
+    /// since, it is an alert alone: the last known good memory knows the item.
     RollBack,
 }
 
@@ -182,7 +183,10 @@ impl Watch {
                 self.hold(candidate.current);
                 Outcome::Publish
             }
-            Verdict::GoBack if self.config.on_drop == OnDrop::Alert => {
+            Verdict::GoBack
+                if self.config.on_drop == OnDrop::Alert
+                    || self.would_bring_back(candidate.current) =>
+            {
                 // One alert for one fall, however many looks it takes.
                 let was_dropping = std::mem::replace(&mut self.is_dropping, true);
                 self.keep(&hits);
@@ -256,6 +260,12 @@ impl Watch {
         if self.config.on_drop == OnDrop::RollBack && self.good.is_none() {
             self.good = Some(Arc::clone(current));
         }
+    }
+
+    /// Whether the last known good memory knows an item that was forgotten since.
+    fn would_bring_back(&self, current: &Snapshot) -> bool {
+        let good = self.good.as_ref();
+        good.is_some_and(|good| current.ledger.erased_to() > good.state.tokens_seen)
     }
 
     /// Asks for pairs of the chunk that are not learned yet.
