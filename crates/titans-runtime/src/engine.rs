@@ -64,10 +64,10 @@ impl Engine {
     }
 
     /// A lease on the shard of a user, loaded if it is not in memory.
-    pub(crate) fn lease(&self, user: &str) -> Result<Lease, RuntimeError> {
+    pub(crate) fn lease(self: &Arc<Self>, user: &str) -> Result<Lease, RuntimeError> {
         self.check_open()?;
         let id = self.key.shard(user)?;
-        let mut alerts = Vec::new();
+        let (mut alerts, mut is_new) = (Vec::new(), false);
         let load = || {
             let _span = tracing::debug_span!("load", shard = %id).entered();
             let open = || (self.context.timers.load).time(|| Shard::open(id, &self.context));
@@ -75,16 +75,19 @@ impl Engine {
             let opened = guarded(open).map_err(|reason| RuntimeError::Failed {
                 reason: format!("{} failed: {reason}", Step::Opening).into(),
             })??;
-            alerts = opened.alerts;
+            (alerts, is_new) = (opened.alerts, true);
             Ok(opened.shard)
         };
-        let leased = self.shards.lease(id, load, self, &self.context);
+        let leased = self.shards.lease(id, load, &**self, &self.context);
         for (kind, message) in alerts {
             self.context.meters.damaged_files.add(1);
             self.context.alerts.raise(id, kind, message);
         }
         let lease = leased?;
         self.account(lease.value());
+        if is_new {
+            self.finish_rollback(&lease);
+        }
         Ok(lease)
     }
 
@@ -135,20 +138,38 @@ impl Engine {
     pub(crate) fn roll_back(self: &Arc<Self>, lease: &Lease) -> Result<RolledBack, RuntimeError> {
         let shard = lease.value();
         let _span = tracing::debug_span!("rollback", shard = %shard.id).entered();
-        let (rolled_back, erased_later) = self.order(shard, Command::RollBack)?;
+        let rolled_back = self.order(shard, Command::RollBack)?;
         self.context.meters.rollbacks.add(1);
         let (generation, tokens) = (rolled_back.generation, rolled_back.tokens);
         let message = format!("rolled back to {tokens} tokens as generation {generation}");
         let alerts = &self.context.alerts;
-        alerts.raise(shard.id, AlertKind::RolledBack, message);
-        // Each is tried, whatever becomes of the one before it.
-        let again = (erased_later.into_iter()).map(|item| self.forget_item(lease, item).map(drop));
-        again.fold(Ok(()), Result::and)?;
+        alerts.raise(shard.id, AlertKind::RolledBack, message.clone());
+        self.forget_owed(lease)
+            .map_err(|error| RuntimeError::Unfinished {
+                reason: format!("{message}, which knows a forgotten item again: {error}").into(),
+            })?;
         Ok(rolled_back)
     }
 
+    /// Forgets once more what had been forgotten and is known again since a rollback. Each item
+    /// is tried, whatever becomes of the one before it.
+    fn forget_owed(self: &Arc<Self>, lease: &Lease) -> Result<(), RuntimeError> {
+        let owed = lease.value().published.load().ledger.owed();
+        let forgotten = (owed.into_iter()).map(|item| self.forget_item(lease, item).map(drop));
+        forgotten.fold(Ok(()), Result::and)
+    }
+
+    /// The same where nobody has asked for it: a rollback was cut off before it had done so.
+    fn finish_rollback(self: &Arc<Self>, lease: &Lease) {
+        if let Err(error) = self.forget_owed(lease) {
+            let message = format!("a forgotten item is known again since a rollback: {error}");
+            let alerts = &self.context.alerts;
+            alerts.raise(lease.value().id, AlertKind::Unavailable, message);
+        }
+    }
+
     /// Brings a memory back to work.
-    pub(crate) fn resume(&self, lease: &Lease) -> Result<Resumed, RuntimeError> {
+    pub(crate) fn resume(self: &Arc<Self>, lease: &Lease) -> Result<Resumed, RuntimeError> {
         let shard = lease.value();
         let was = shard.health();
         if let Health::Retrying { .. } = was {
@@ -164,6 +185,7 @@ impl Engine {
             let message = format!("resumed at {tokens} tokens, {tokens_lost} were lost");
             let alerts = &self.context.alerts;
             alerts.raise(shard.id, AlertKind::Recovered, message);
+            self.finish_rollback(lease);
         }
         Ok(resumed)
     }

@@ -190,9 +190,10 @@ pub enum RuntimeError {
     /// The memory goes on as if they had never been handed over.
     #[error("the chunk that held these rows could not be learned, and was dropped")]
     Dropped,
-    /// The memory was rebuilt, and readers see it; but something that holds what was forgotten
-    /// could not be removed yet. It is tried again, at the latest when the memory is opened.
-    #[error("rebuilt, but not everything that held forgotten items is removed yet: {reason}")]
+    /// The memory was rebuilt or rolled back, and readers see it; but something that holds what
+    /// was forgotten could not be removed yet. It is tried again, at the latest when the memory
+    /// is opened.
+    #[error("done, but not everything that was forgotten is gone yet: {reason}")]
     Unfinished {
         /// What was refused.
         reason: Arc<str>,

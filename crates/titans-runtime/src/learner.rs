@@ -275,6 +275,7 @@ impl Engine {
             state: &learned.state,
             surprise: &learned.surprise,
             threshold: self.context.config.memory.update.surprise_threshold,
+            is_forgetting: !shard.being_erased().is_empty(),
         };
         let ask = AskMemory {
             memory: self.context.memories.of(shard.id),

@@ -209,13 +209,12 @@ impl UserMemory {
     /// visible when this returns. A memory that failed can learn again after it.
     ///
     /// Items that were forgotten after the pin are forgotten once more, by tokens behind the
-    /// pinned ones. A process that ends in the middle of this leaves such an item known:
-    /// [`forget`](Self::forget) it again.
+    /// pinned ones; if the process ends in the middle of this, when the memory is next opened.
     ///
     /// # Errors
     /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
-    /// among it; the memory is as it was then. And as [`forget`](Self::forget) for an item that
-    /// could not be forgotten once more; the memory is rolled back then, and knows it.
+    /// among it; the memory is as it was then. [`RuntimeError::Unfinished`] when it is rolled
+    /// back and an item could not be forgotten once more.
     pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
         self.engine.context.check_process()?;
         self.engine.roll_back(&self.shard)

@@ -428,3 +428,49 @@ fn names_of_lost_tokens_do_not_come_back_when_others_take_their_place() {
     }
     assert!(lost > 8, "{lost}");
 }
+
+/// A rollback to a memory that knows a forgotten item is cut off at every step: the item is
+/// forgotten when the memory is back.
+#[test]
+fn what_was_forgotten_stays_so_wherever_a_rollback_is_cut_off() {
+    let mut cut_off = 0;
+    for step in 0..24 {
+        for is_learned in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let injector = Injector::default();
+            let mut config = config(Preset::Sparse, keeps_tokens());
+            config.storage = Some(injector.hook());
+            let runtime = Runtime::open(root.path(), config.clone()).unwrap();
+            let memory = runtime.user("alice").unwrap();
+            store(&memory, 0..3);
+            memory.pin().unwrap();
+            let forgotten = memory.forget(1_u64).unwrap().unwrap();
+            if is_learned {
+                forgotten.ticket.wait().unwrap();
+            }
+            injector.fail_steps(step, 1, Fault::Panic);
+            let rolled_back = memory.roll_back();
+            let _ = memory.flush();
+            injector.heal();
+            cut_off += usize::from(rolled_back.is_err());
+            if step % 2 == 0 && !memory.health().is_healthy() {
+                memory.resume().unwrap();
+            }
+            drop((memory, runtime));
+            for _ in 0..2 {
+                let runtime = Runtime::open(root.path(), config.clone()).unwrap();
+                let memory = runtime.user("alice").unwrap();
+                memory.flush().unwrap();
+                let is_there = is_learned || rolled_back.is_ok();
+                if is_there {
+                    assert_eq!(items(&memory), [0, 2], "step {step}");
+                    assert!(memory.forget(1_u64).unwrap().is_none());
+                }
+                let rebuilt = memory.rebuild().unwrap();
+                assert!(!is_there || memory.snapshot().unwrap().items().count() == 2);
+                assert!(rebuilt.approximate.is_empty());
+            }
+        }
+    }
+    assert!(cut_off > 4, "{cut_off}");
+}

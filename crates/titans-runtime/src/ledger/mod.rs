@@ -66,6 +66,9 @@ pub(crate) struct Ledger {
     bytes: usize,
     /// Where the tokens end that were the last to write over an item.
     erased_to: u64,
+    /// Items that were forgotten and that a rollback may have brought back: their pieces before
+    /// this place are to be written over once more, if they are not.
+    owed: Vec<(ItemId, u64)>,
 }
 
 impl Ledger {
@@ -99,22 +102,49 @@ impl Ledger {
         }
     }
 
-    /// Drops what was stored behind a position in the stream. Returns the items that are
-    /// left and had been erased behind it.
-    pub(crate) fn truncate(&mut self, tokens: u64) -> Vec<ItemId> {
+    /// Drops what was stored behind a position in the stream. Items that had been erased behind
+    /// it and are known again are [owed](Self::owed) from then on.
+    pub(crate) fn truncate(&mut self, tokens: u64) {
         self.entries.retain(|entry| entry.tokens.end <= tokens);
-        let mut erased_later = Vec::new();
+        let mut brought_back = Vec::new();
         for entry in &mut self.entries {
             if entry.erased.as_ref().is_some_and(|by| by.end > tokens) {
                 Arc::make_mut(entry).erased = None;
-                erased_later.push(entry.item);
+                brought_back.push(entry.item);
             }
         }
         self.recount();
         self.erased_to = self.erased_to.min(tokens);
-        erased_later.sort_unstable();
-        erased_later.dedup();
-        erased_later
+        brought_back
+            .into_iter()
+            .for_each(|item| self.owe(item, tokens));
+    }
+
+    /// Says that the pieces of an item before a place were forgotten, and may be known again.
+    pub(crate) fn owe(&mut self, item: ItemId, place: u64) {
+        self.owed.retain(|(other, _)| *other != item);
+        self.owed.push((item, place));
+    }
+
+    /// Every item that was said to be owed, with its place, whether it is known again or not.
+    /// They are told until the memory is opened: only then is it known what came through.
+    pub(crate) fn all_owed(&self) -> &[(ItemId, u64)] {
+        &self.owed
+    }
+
+    /// The items that were forgotten, are known again, and are to be forgotten once more.
+    pub(crate) fn owed(&self) -> Vec<ItemId> {
+        let is_known = |(item, place): &&(ItemId, u64)| {
+            self.pieces(*item).any(|piece| piece.tokens.end <= *place)
+        };
+        let owed = self.owed.iter().filter(is_known);
+        owed.map(|(item, _)| *item).collect()
+    }
+
+    /// Leaves out what is not owed any more, once the ledger is that of a durable memory.
+    pub(crate) fn settle_owed(&mut self) {
+        let owed = self.owed();
+        self.owed.retain(|(item, _)| owed.contains(item));
     }
 
     /// The ledger without some items, the others moved to where their tokens stand once the
@@ -138,6 +168,9 @@ impl Ledger {
             entries: moved.collect(),
             bytes: 0,
             erased_to: place(self.erased_to),
+            owed: (self.owed.iter())
+                .map(|(item, to)| (*item, place(*to)))
+                .collect(),
         };
         ledger.recount();
         ledger
@@ -344,7 +377,8 @@ mod tests {
         );
 
         // Back to before the erasure: the item has to be erased again.
-        assert_eq!(ledger.truncate(8), [ItemId(2)]);
+        ledger.truncate(8);
+        assert_eq!(ledger.owed(), [ItemId(2)]);
         assert_eq!(items(&ledger), [1, 2, 1]);
         assert_eq!(ledger.pieces(ItemId(2)).count(), 1);
     }

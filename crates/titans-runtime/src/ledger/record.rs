@@ -6,6 +6,8 @@
 //! kind 2   erased    item 16, start 8, end 8 of the tokens that wrote over it
 //! kind 3   history   number 8: what follows, and only that, belongs to a memory that was
 //!                    rebuilt so often
+//! kind 4   owed      item 16, place 8: its pieces before the place were forgotten, and a
+//!                    rollback may have brought them back
 //! ```
 //!
 //! Little-endian. A record of another kind or length is passed over: the ledger is of use
@@ -20,6 +22,7 @@ use super::{Entry, ItemId};
 const ENTRY: u8 = 1;
 const ERASED: u8 = 2;
 const HISTORY: u8 = 3;
+const OWED: u8 = 4;
 
 /// One record of a ledger's log.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +32,9 @@ pub(crate) enum Record {
     Erased(ItemId, Range<u64>),
     /// The records behind this one are those of a memory that was rebuilt so often.
     History(u64),
+    /// The pieces of the item before this place were forgotten; if they are known, they are to
+    /// be forgotten once more.
+    Owed(ItemId, u64),
 }
 
 pub(crate) fn encode(record: &Record) -> Vec<u8> {
@@ -61,6 +67,11 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
             bytes.push(HISTORY);
             bytes.extend(number.to_le_bytes());
         }
+        Record::Owed(item, place) => {
+            bytes.push(OWED);
+            bytes.extend(item.0.to_le_bytes());
+            bytes.extend(place.to_le_bytes());
+        }
     }
     bytes
 }
@@ -75,6 +86,9 @@ pub(crate) fn decode(bytes: &[u8], (key_dim, value_dim): (usize, usize)) -> Opti
     let (item, rest) = rest.split_first_chunk::<16>()?;
     let item = ItemId(u128::from_le_bytes(*item));
     let (start, rest) = rest.split_first_chunk::<8>()?;
+    if kind == OWED {
+        return (rest.is_empty()).then(|| Record::Owed(item, u64::from_le_bytes(*start)));
+    }
     let (end, rest) = rest.split_first_chunk::<8>()?;
     let tokens = u64::from_le_bytes(*start)..u64::from_le_bytes(*end);
     if tokens.is_empty() {

@@ -21,7 +21,7 @@ use crate::checkpoint::MemoryIdentity;
 use crate::context::Context;
 use crate::error::RuntimeError;
 use crate::health::Health;
-use crate::ledger::{ItemId, Ledger};
+use crate::ledger::Ledger;
 use crate::snapshot::Change;
 
 /// The outcome of a command, to be delivered once the files are put back.
@@ -82,7 +82,7 @@ fn roll_back(
     shard: &Shard,
     files: &mut Files<Box<ShardFiles>>,
     context: &Context,
-) -> Result<(RolledBack, Vec<ItemId>), RuntimeError> {
+) -> Result<RolledBack, RuntimeError> {
     let current = shard.published.load();
     let open = open::open_files(shard, files, context)?;
     let pinned = open.store.last_known_good()?;
@@ -97,7 +97,21 @@ fn roll_back(
     }
     let newest = open.store.generations()?.into_iter().max();
     let mut ledger = Ledger::clone(&current.ledger);
-    let erased_later = ledger.truncate(image.tokens_seen);
+    ledger.truncate(image.tokens_seen);
+    // What waits is dropped, and with it what was to write over these.
+    let being_erased = shard.being_erased().into_iter();
+    being_erased.for_each(|item| ledger.owe(item, image.tokens_seen));
+    if !ledger.owed().is_empty() {
+        // The memory that is gone back to knows them. Before the disk may hold it, the log says
+        // that they are to be forgotten once more.
+        let mut before = Ledger::clone(&current.ledger);
+        let owed = ledger.all_owed().iter();
+        owed.for_each(|(item, place)| before.owe(*item, *place));
+        if let Err(error) = open.rewrite_ledger(&[(current.history, &before)]) {
+            *files = Files::Lost;
+            return Err(error.into());
+        }
+    }
     let successor = current.successor(Change::Reloaded {
         last_chunk_id: image.last_chunk_id,
         history: current.history,
@@ -132,7 +146,7 @@ fn roll_back(
         tokens,
         tokens_dropped: adopted.tokens_dropped,
     };
-    Ok((rolled_back, erased_later))
+    Ok(rolled_back)
 }
 
 fn resume(

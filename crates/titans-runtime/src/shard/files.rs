@@ -89,9 +89,11 @@ impl ShardFiles {
                     ledger.push(Arc::new(entry), config.max_bytes);
                 }
                 Record::Erased(item, by) if by.end <= tokens => ledger.mark_erased(item, &by),
+                Record::Owed(item, place) => ledger.owe(item, place),
                 Record::Entry(_) | Record::Erased(..) => is_ahead = true,
             }
         }
+        ledger.settle_owed();
         let was_rebuilt = sections > 1 && section == history;
         if was_rebuilt {
             store.keep_only_newest()?;
@@ -214,7 +216,9 @@ impl ShardFiles {
         }
         let all = parts.iter().flat_map(|(history, ledger)| {
             let head = encode(&Record::History(*history));
-            std::iter::once(head).chain(records(ledger, 0))
+            let owed = ledger.all_owed().iter();
+            let owed = owed.map(|(item, place)| encode(&Record::Owed(*item, *place)));
+            std::iter::once(head).chain(records(ledger, 0)).chain(owed)
         });
         self.store.rewrite_log(&mut self.ledger, all)
     }

@@ -375,6 +375,11 @@ impl Shard {
         pieces
     }
 
+    /// The items that tokens on their way write over.
+    pub(crate) fn being_erased(&self) -> Vec<ItemId> {
+        self.state.lock().stream.being_erased()
+    }
+
     /// Lets the watch know, where there is one.
     fn tell_watch(&self, tell: impl FnOnce(&mut Watch)) {
         if let Some(watch) = self.watch.lock().as_mut() {

@@ -56,8 +56,8 @@ pub(crate) type Reply<T> = SyncSender<Result<T, RuntimeError>>;
 pub(crate) enum Command {
     /// Make the newest durable generation the one to roll back to.
     Pin(Reply<u64>),
-    /// Go back to the pinned generation; also tells which items had been forgotten since.
-    RollBack(Reply<(RolledBack, Vec<ItemId>)>),
+    /// Go back to the pinned generation.
+    RollBack(Reply<RolledBack>),
     /// Go on from the newest durable generation.
     Resume(Reply<Resumed>),
     /// Learn again without the items that were forgotten.

@@ -214,6 +214,15 @@ impl Stream {
         pieces
     }
 
+    /// The items that tokens on their way write over.
+    pub(crate) fn being_erased(&self) -> Vec<ItemId> {
+        let erased = self.notes.iter().filter_map(|note| match note {
+            Note::Erased(item, _) => Some(*item),
+            Note::Stored(_) => None,
+        });
+        erased.collect()
+    }
+
     /// The last `tokens` that were taken from the chunker could not be learned: the memory goes
     /// on as if they had never been handed over.
     pub(crate) fn drop_taken(&mut self, tokens: u64) {

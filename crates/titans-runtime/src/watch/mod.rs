@@ -106,6 +106,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) surprise: &'a [f32],
     /// Above this, a token was written.
     pub(crate) threshold: f32,
+    /// Whether an item is being forgotten by tokens that are on their way.
+    pub(crate) is_forgetting: bool,
 }
 
 /// What the watch asks the memory, so that it needs to know no tensor.
@@ -184,8 +186,7 @@ impl Watch {
                 Outcome::Publish
             }
             Verdict::GoBack
-                if self.config.on_drop == OnDrop::Alert
-                    || self.would_bring_back(candidate.current) =>
+                if self.config.on_drop == OnDrop::Alert || self.would_bring_back(candidate) =>
             {
                 // One alert for one fall, however many looks it takes.
                 let was_dropping = std::mem::replace(&mut self.is_dropping, true);
@@ -262,10 +263,11 @@ impl Watch {
         }
     }
 
-    /// Whether the last known good memory knows an item that was forgotten since.
-    fn would_bring_back(&self, current: &Snapshot) -> bool {
+    /// Whether an item that is forgotten, or about to be, would be known after going back.
+    fn would_bring_back(&self, candidate: &Candidate<'_>) -> bool {
+        let forgotten_to = candidate.current.ledger.erased_to();
         let good = self.good.as_ref();
-        good.is_some_and(|good| current.ledger.erased_to() > good.state.tokens_seen)
+        candidate.is_forgetting || good.is_some_and(|good| forgotten_to > good.state.tokens_seen)
     }
 
     /// Asks for pairs of the chunk that are not learned yet.

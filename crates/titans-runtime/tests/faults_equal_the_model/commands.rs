@@ -98,13 +98,19 @@ impl World {
                     assert!(pins().any(Option::is_none), "{error}");
                     return;
                 }
-                if matches!(error, RuntimeError::Failed { .. }) {
-                    self.nobody_can_tell(user, &error);
-                    let pinned = |line: &Line| -> Vec<Line> {
-                        let places = line.pins.iter().flatten();
-                        places.map(|place| line.cut(*place).0).collect()
-                    };
-                    self.users[user].on_disk = lines.iter().flat_map(pinned).collect();
+                let is_done = matches!(error, RuntimeError::Unfinished { .. });
+                if is_done || matches!(error, RuntimeError::Failed { .. }) {
+                    let mut left = Vec::new();
+                    for line in &lines {
+                        left.extend(self.rolled_back(line));
+                    }
+                    match is_done {
+                        true => self.went_to(user, left),
+                        false => {
+                            self.nobody_can_tell(user, &error);
+                            self.users[user].on_disk = left;
+                        }
+                    }
                 }
                 return self.explain(user, "rolling back", &error);
             }
@@ -207,10 +213,14 @@ impl World {
             return assert_eq!(resumed.tokens_lost, 0, "{resumed:?}");
         }
         let is_left = |line: &&Line| line.durable <= tokens && tokens <= line.len();
-        let left = known.lines.iter().filter(is_left);
-        let mut lines: Vec<Line> = left.map(|line| line.cut(tokens).0).collect();
-        let others = known.on_disk.iter().filter(|line| line.len() == tokens);
-        lines.extend(others.cloned());
+        let left: Vec<Line> = known.lines.iter().filter(is_left).cloned().collect();
+        let mut lines = known.on_disk.clone();
+        for line in left {
+            lines.extend(self.brought_back(&line, tokens));
+        }
+        let now = memory.progress().accepted as usize;
+        lines.retain(|line| line.len() == now);
+        let known = &mut self.users[user];
         assert!(
             !lines.is_empty(),
             "{resumed:?} of {:?}, on disk {:?}",

@@ -90,4 +90,32 @@ impl World {
         }
         lines
     }
+
+    /// What may become of a line that goes back to a place: of the items that were forgotten
+    /// behind it, any may have been forgotten once more by now.
+    pub(crate) fn brought_back(&mut self, line: &Line, place: usize) -> Vec<Line> {
+        let (line, back) = line.cut(place);
+        let mut lines = Vec::new();
+        for chosen in 0..1_usize << back.len() {
+            let items = back.iter().enumerate();
+            let items = items.filter(|(bit, _)| chosen >> bit & 1 == 1);
+            let items: Vec<u64> = items.map(|(_, item)| *item).collect();
+            lines.extend(self.erased_again(line.clone(), &items));
+        }
+        lines
+    }
+
+    /// The same for a memory that was rolled back to one of its pins.
+    pub(crate) fn rolled_back(&mut self, line: &Line) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for place in line.pins.iter().flatten() {
+            let pinned = self.brought_back(line, *place).into_iter();
+            lines.extend(pinned.map(|line| Line {
+                durable: *place,
+                pins: vec![Some(*place)],
+                ..line
+            }));
+        }
+        lines
+    }
 }

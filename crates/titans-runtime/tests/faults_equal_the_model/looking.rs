@@ -88,19 +88,25 @@ impl World {
         let (health, progress) = (memory.health(), memory.progress());
         self.note_panics();
         let (accepted, is_failed) = (progress.accepted as usize, is_failed(&health));
-        let user = &mut self.users[user];
-        let may_be_less = (user.broke || user.was_cut_off) && !is_failed;
-        let mut lines: Vec<Line> = (user.lines.iter())
-            .filter(|line| line.len() == accepted)
-            .cloned()
-            .collect();
+        let known = &self.users[user];
+        let may_be_less = (known.broke || known.was_cut_off) && !is_failed;
+        let mut lines = known.lines.clone();
         if may_be_less {
-            let is_less = |line: &&Line| line.durable <= accepted && accepted < line.len();
-            let less = user.lines.iter().filter(is_less);
-            lines.extend(less.map(|line| line.cut(accepted).0));
-            let others = user.on_disk.iter().filter(|line| line.len() == accepted);
-            lines.extend(others.cloned());
-            user.seen = user.seen.min(accepted);
+            lines.extend(known.on_disk.iter().cloned());
+            for line in known.lines.clone() {
+                // What a rollback has brought back is forgotten once more on opening.
+                for place in line.durable..=accepted.min(line.len()) {
+                    if place == accepted || !line.cut(place).1.is_empty() {
+                        lines.extend(self.brought_back(&line, place));
+                    }
+                }
+            }
+        }
+        lines.retain(|line| line.len() == accepted);
+        let user = &mut self.users[user];
+        if may_be_less {
+            let durable = lines.iter().map(|line| line.durable).min();
+            user.seen = user.seen.min(durable.unwrap_or(0));
         }
         assert!(
             !lines.is_empty(),
