@@ -85,3 +85,4 @@ pub use ops::{
     Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, RoundedHostOps, TensorOps,
     WriteRule, Written, relative_error, top_k_into,
 };
+pub use titans_cpu::LevelError;
