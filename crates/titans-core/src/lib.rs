@@ -86,3 +86,8 @@ pub use ops::{
     WriteRule, Written, relative_error, top_k_into,
 };
 pub use titans_cpu::LevelError;
+
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

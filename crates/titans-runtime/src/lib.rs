@@ -106,3 +106,8 @@ pub use titans_store::{
     BackupSummary, Erasure, FolderMode, ForgetReceipt, Left, Place, PlaceReport, ShardId,
 };
 pub use watch::{OnDrop, ProbeScore, RecallWatch};
+
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -119,3 +119,8 @@ pub use store::{
     Recovery, SaveMode, Saved, SavedForm, Skipped, StoreConfig, TornTail, forget, forget_on,
     is_forgotten, read_newest, remove_backup_folder, verify_dir, verify_dir_with,
 };
+
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
