@@ -83,6 +83,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(not(unix))]
+compile_error!(
+    "titans-store needs a Unix, for its locks, permissions and flushes of folders: see docs/platforms.md"
+);
+
 #[cfg(feature = "backup")]
 mod backup;
 mod codec;
