@@ -85,3 +85,9 @@ pub use ops::{
     Expansion, HostOps, LARGEST_RELATIVE_ERROR, MemoryOps, Products, RoundedHostOps, TensorOps,
     UpdateCoefficients, WriteRule, Written, relative_error, top_k_into,
 };
+pub use titans_cpu::LevelError;
+
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -44,3 +44,8 @@ pub use no_screen::{Found, Screen};
 pub use product::Products;
 pub use simd::{all_finite, vectorised};
 pub use update::{Buffer, Learned, Tokens};
+
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -37,6 +37,11 @@ fn watch() {
 #[cfg(not(unix))]
 fn watch() {}
 
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;

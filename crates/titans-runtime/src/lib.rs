@@ -47,6 +47,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(not(unix))]
+compile_error!("titans-runtime needs a Unix, as its files do: see docs/platforms.md");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("titans-runtime counts bytes and tokens in 64 bits: see docs/platforms.md");
+
 mod alert;
 mod backup;
 mod checkpoint;
@@ -108,3 +113,8 @@ pub use titans_store::{
     BackupSummary, Erasure, FolderMode, ForgetReceipt, Left, Place, PlaceReport, ShardId,
 };
 pub use watch::{OnDrop, ProbeScore, RecallWatch};
+
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

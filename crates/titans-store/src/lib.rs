@@ -83,6 +83,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(not(unix))]
+compile_error!(
+    "titans-store needs a Unix, for its locks, permissions and flushes of folders: see docs/platforms.md"
+);
+
 #[cfg(feature = "backup")]
 mod backup;
 mod codec;
@@ -119,3 +124,8 @@ pub use store::{
     Recovery, SaveMode, Saved, SavedForm, Skipped, StoreConfig, TornTail, forget, forget_on,
     is_forgotten, read_newest, remove_backup_folder, verify_dir, verify_dir_with,
 };
+
+/// The example of the crate's page is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
