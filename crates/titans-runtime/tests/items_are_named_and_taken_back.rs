@@ -3,95 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
-
-#[path = "common/disk.rs"]
-mod disk;
+#[path = "common/items.rs"]
+mod items;
 
 use std::path::Path;
-use std::sync::LazyLock;
 
-use common::Stream;
-use disk::{Fault, Injector};
-use titans_core::{MemoryArchitecture, Preset, SparseChannelMlp};
-use titans_runtime::{
-    ItemId, LedgerConfig, Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory,
+use items::{
+    DIM, items, items_config, keeps_tokens, length, pair, pairs, recall, rows, store, what_it_knows,
 };
-
-const DIM: usize = 32;
-
-fn config(preset: Preset, ledger: LedgerConfig) -> RuntimeConfig {
-    let mut config = RuntimeConfig {
-        ledger,
-        ..common::config()
-    };
-    if preset == Preset::Sparse {
-        // Room enough that thirty items hardly meet.
-        config.memory.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
-            channels: 2048,
-            active_channels: 16,
-        });
-    } else {
-        config.memory = preset.config();
-    }
-    (config.memory.key_dim, config.memory.value_dim) = (DIM, DIM);
-    config
-}
-
-fn keeps_tokens() -> LedgerConfig {
-    LedgerConfig {
-        replay_bytes: 1 << 20,
-        ..LedgerConfig::default()
-    }
-}
-
-/// Keys and values of some tokens, the same for the same seed.
-fn pairs(seed: u64, tokens: usize) -> (Vec<f32>, Vec<f32>) {
-    let stream = Stream::with_widths(tokens, seed, (DIM, DIM));
-    (stream.keys, stream.values)
-}
-
-/// Pair `n` of one stream.
-fn pair(n: usize) -> (Vec<f32>, Vec<f32>) {
-    static STREAM: LazyLock<(Vec<f32>, Vec<f32>)> = LazyLock::new(|| pairs(1, 1300));
-    let row = n * DIM..(n + 1) * DIM;
-    (STREAM.0[row.clone()].to_vec(), STREAM.1[row].to_vec())
-}
-
-fn rows(numbers: &[f32]) -> Rows<'_> {
-    Rows::f32(numbers, numbers.len() / DIM, DIM)
-}
-
-fn store(memory: &UserMemory, items: impl IntoIterator<Item = usize>) {
-    for n in items {
-        let (keys, values) = pair(n);
-        let ticket = memory.observe_item(n as u64, rows(&keys), rows(&values));
-        let _ = ticket.unwrap();
-    }
-}
-
-fn recall(memory: &UserMemory, keys: &[f32]) -> Vec<f32> {
-    let mut recalled = vec![0.0; keys.len()];
-    memory.recall_into(rows(keys), &mut recalled).unwrap();
-    recalled
-}
-
-fn length(row: &[f32]) -> f32 {
-    row.iter().map(|x| x * x).sum::<f32>().sqrt()
-}
-
-fn items(memory: &UserMemory) -> Vec<u128> {
-    let snapshot = memory.snapshot().unwrap();
-    snapshot.items().map(|stored| stored.item.0).collect()
-}
-
-/// Everything that readers can tell two memories apart by.
-fn what_it_knows(memory: &UserMemory) -> (Vec<u32>, u64, u64) {
-    let (queries, _) = pairs(900, 40);
-    let recalled = recall(memory, &queries);
-    let bits = recalled.iter().map(|x| x.to_bits()).collect();
-    let snapshot = memory.snapshot().unwrap();
-    (bits, snapshot.tokens_seen(), snapshot.tokens_written())
-}
+use titans_core::Preset;
+use titans_runtime::{ItemId, LedgerConfig, Rows, Runtime, RuntimeError, UserMemory};
 
 fn generations(root: &Path) -> usize {
     let mut folders = vec![root.to_owned()];
@@ -111,7 +32,10 @@ fn generations(root: &Path) -> usize {
 #[test]
 fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
     let root = tempfile::tempdir().unwrap();
-    let runtime = Runtime::open(root.path(), config(Preset::Sparse, LedgerConfig::default()));
+    let runtime = Runtime::open(
+        root.path(),
+        items_config(Preset::Sparse, LedgerConfig::default()),
+    );
     let runtime = runtime.unwrap();
     let memory = runtime.user("alice").unwrap();
     store(&memory, 0..30);
@@ -155,7 +79,7 @@ fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
 #[test]
 fn a_forgotten_item_recalls_nothing_and_the_others_stay() {
     let root = tempfile::tempdir().unwrap();
-    let config = || config(Preset::Sparse, LedgerConfig::default());
+    let config = || items_config(Preset::Sparse, LedgerConfig::default());
     let runtime = Runtime::open(root.path(), config()).unwrap();
     let memory = runtime.user("alice").unwrap();
     store(&memory, 0..30);
@@ -209,7 +133,7 @@ fn a_forgotten_item_recalls_nothing_and_the_others_stay() {
 #[test]
 fn a_rollback_to_before_it_was_forgotten_forgets_it_again() {
     let root = tempfile::tempdir().unwrap();
-    let config = config(Preset::Sparse, LedgerConfig::default());
+    let config = items_config(Preset::Sparse, LedgerConfig::default());
     let runtime = Runtime::open(root.path(), config).unwrap();
     let memory = runtime.user("alice").unwrap();
     store(&memory, 0..10);
@@ -235,7 +159,7 @@ fn the_ledger_is_bounded_and_comes_back_with_the_memory() {
         max_bytes: 8 << 10,
         ..LedgerConfig::default()
     };
-    let config = || config(Preset::Sparse, ledger);
+    let config = || items_config(Preset::Sparse, ledger);
     let mut known = Vec::new();
     for session in 0..4 {
         let runtime = Runtime::open(root.path(), config()).unwrap();
@@ -256,7 +180,7 @@ fn the_ledger_is_bounded_and_comes_back_with_the_memory() {
 fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
     for preset in [Preset::Sparse, Preset::Titans, Preset::Delta] {
         let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let config = || config(preset, keeps_tokens());
+        let config = || items_config(preset, keeps_tokens());
         let mut runtime = Runtime::open(with.path(), config()).unwrap();
         let mut memory = runtime.user("alice").unwrap();
         for start in (0..60).step_by(7) {
@@ -337,7 +261,7 @@ fn what_is_older_than_the_kept_tokens_stays_forgotten_approximately() {
         replay_bytes: 48 << 10,
         ..LedgerConfig::default()
     };
-    let runtime = Runtime::open(root.path(), config(Preset::Delta, ledger)).unwrap();
+    let runtime = Runtime::open(root.path(), items_config(Preset::Delta, ledger)).unwrap();
     let memory = runtime.user("alice").unwrap();
     for start in (0..1200).step_by(20) {
         store(&memory, start..start + 20);
@@ -357,7 +281,7 @@ fn what_is_older_than_the_kept_tokens_stays_forgotten_approximately() {
 #[test]
 fn a_rollback_and_new_tokens_in_its_place_can_be_rebuilt() {
     let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let config = || config(Preset::Sparse, keeps_tokens());
+    let config = || items_config(Preset::Sparse, keeps_tokens());
     let runtime = Runtime::open(with.path(), config()).unwrap();
     let memory = runtime.user("alice").unwrap();
     store(&memory, 0..20);
@@ -374,103 +298,4 @@ fn a_rollback_and_new_tokens_in_its_place_can_be_rebuilt() {
     store(&twin, (0..50).filter(|n| *n != 10 && !(20..40).contains(n)));
     twin.flush().unwrap();
     assert!(what_it_knows(&memory) == what_it_knows(&twin));
-}
-
-/// The ledger is written before the memory. A save that is cut off in between leaves names of
-/// tokens that nobody has; later ones that stand in their place are not theirs.
-#[test]
-fn names_of_lost_tokens_do_not_come_back_when_others_take_their_place() {
-    let mut lost = 0;
-    for step in 0..16 {
-        for is_erased in [false, true] {
-            let root = tempfile::tempdir().unwrap();
-            let injector = Injector::default();
-            let mut config = config(Preset::Sparse, keeps_tokens());
-            config.storage = Some(injector.hook());
-            let runtime = Runtime::open(root.path(), config.clone()).unwrap();
-            let memory = runtime.user("alice").unwrap();
-            store(&memory, 0..3);
-            memory.flush().unwrap();
-            injector.fail_steps(step, 1, Fault::Panic);
-            match is_erased {
-                true => drop(memory.forget(1_u64).unwrap()),
-                false => store(&memory, 3..5),
-            }
-            let has_failed = memory.flush().is_err();
-            injector.heal();
-            if step % 2 == 0 {
-                memory.resume().unwrap();
-            }
-            drop((memory, runtime));
-            let runtime = Runtime::open(root.path(), config.clone()).unwrap();
-            let memory = runtime.user("alice").unwrap();
-            let is_lost = memory.progress().durable == 3;
-            assert!(has_failed || !is_lost);
-            lost += usize::from(is_lost);
-            // Tokens without a name, in the place of those that were lost.
-            let (keys, values) = pairs(5, 40);
-            let _ = memory.observe(rows(&keys), rows(&values)).unwrap();
-            memory.flush().unwrap();
-            let (named, known) = (items(&memory), what_it_knows(&memory));
-            if is_lost {
-                assert_eq!(named, [0, 1, 2], "step {step}");
-            }
-            drop((memory, runtime));
-            let runtime = Runtime::open(root.path(), config).unwrap();
-            let memory = runtime.user("alice").unwrap();
-            assert_eq!(items(&memory), named, "step {step}");
-            assert!(what_it_knows(&memory) == known, "step {step}");
-            // Nothing is taken out that is not of a forgotten item.
-            if is_lost {
-                assert_eq!(memory.rebuild().unwrap().tokens_removed, 0, "step {step}");
-            }
-        }
-    }
-    assert!(lost > 8, "{lost}");
-}
-
-/// A rollback to a memory that knows a forgotten item is cut off at every step: the item is
-/// forgotten when the memory is back.
-#[test]
-fn what_was_forgotten_stays_so_wherever_a_rollback_is_cut_off() {
-    let mut cut_off = 0;
-    for step in 0..24 {
-        for is_learned in [false, true] {
-            let root = tempfile::tempdir().unwrap();
-            let injector = Injector::default();
-            let mut config = config(Preset::Sparse, keeps_tokens());
-            config.storage = Some(injector.hook());
-            let runtime = Runtime::open(root.path(), config.clone()).unwrap();
-            let memory = runtime.user("alice").unwrap();
-            store(&memory, 0..3);
-            memory.pin().unwrap();
-            let forgotten = memory.forget(1_u64).unwrap().unwrap();
-            if is_learned {
-                forgotten.ticket.wait().unwrap();
-            }
-            injector.fail_steps(step, 1, Fault::Panic);
-            let rolled_back = memory.roll_back();
-            let _ = memory.flush();
-            injector.heal();
-            cut_off += usize::from(rolled_back.is_err());
-            if step % 2 == 0 && !memory.health().is_healthy() {
-                memory.resume().unwrap();
-            }
-            drop((memory, runtime));
-            for _ in 0..2 {
-                let runtime = Runtime::open(root.path(), config.clone()).unwrap();
-                let memory = runtime.user("alice").unwrap();
-                memory.flush().unwrap();
-                let is_there = is_learned || rolled_back.is_ok();
-                if is_there {
-                    assert_eq!(items(&memory), [0, 2], "step {step}");
-                    assert!(memory.forget(1_u64).unwrap().is_none());
-                }
-                let rebuilt = memory.rebuild().unwrap();
-                assert!(!is_there || memory.snapshot().unwrap().items().count() == 2);
-                assert!(rebuilt.approximate.is_empty());
-            }
-        }
-    }
-    assert!(cut_off > 4, "{cut_off}");
 }

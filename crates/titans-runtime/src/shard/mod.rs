@@ -367,9 +367,14 @@ impl Shard {
     pub(crate) fn pieces(&self, item: ItemId) -> Vec<Arc<Entry>> {
         // The notes first: one leaves the list after the snapshot that has it is published,
         // so a piece can be found twice and not be missed.
-        let mut pieces = self.state.lock().stream.noted_pieces(item);
-        let published = self.published.load();
-        pieces.extend(published.ledger.pieces(item).cloned());
+        let state = self.state.lock();
+        let mut pieces = state.stream.noted_pieces(item);
+        let is_being_erased = state.stream.being_erased().contains(&item);
+        drop(state);
+        if !is_being_erased {
+            let published = self.published.load();
+            pieces.extend(published.ledger.pieces(item).cloned());
+        }
         pieces.sort_by_key(|piece| piece.tokens.start);
         pieces.dedup_by_key(|piece| piece.tokens.start);
         pieces

@@ -2,9 +2,14 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use titans_core::{MemoryArchitecture, Preset, SparseChannelMlp};
-use titans_runtime::{RecallWatch, Rows, Runtime, RuntimeConfig, RuntimeError, Ticket, UserMemory};
+use titans_runtime::{
+    Alert, AlertSink, Alerts, RecallWatch, Rows, Runtime, RuntimeConfig, RuntimeError, Ticket,
+    UserMemory,
+};
 use titans_store::{Limits, MemoryImage, read_newest};
 
 pub(crate) const KEY_DIM: usize = 16;
@@ -133,4 +138,19 @@ pub(crate) fn newest_image(dir: &Path, memory: titans_runtime::ShardId) -> Memor
     image.recall = None;
     image.shard = titans_runtime::ShardId([0; 16]);
     image
+}
+
+struct ToChannel(Mutex<Sender<Alert>>);
+
+impl AlertSink for ToChannel {
+    fn alert(&self, alert: &Alert) {
+        // The test may have ended.
+        let _ = self.0.lock().unwrap().send(alert.clone());
+    }
+}
+
+/// Alerts for a configuration, and where they are heard.
+pub(crate) fn heard() -> (Alerts, Receiver<Alert>) {
+    let (sender, raised) = channel();
+    (Alerts::to(Arc::new(ToChannel(Mutex::new(sender)))), raised)
 }
