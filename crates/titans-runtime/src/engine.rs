@@ -144,19 +144,31 @@ impl Engine {
         let message = format!("rolled back to {tokens} tokens as generation {generation}");
         let alerts = &self.context.alerts;
         alerts.raise(shard.id, AlertKind::RolledBack, message.clone());
-        self.forget_owed(lease)
-            .map_err(|error| RuntimeError::Unfinished {
-                reason: format!("{message}, which knows a forgotten item again: {error}").into(),
-            })?;
+        match self.forget_owed(lease) {
+            Ok(()) => {}
+            Err(RuntimeError::Closed) => return Err(RuntimeError::Closed),
+            Err(error) => {
+                return Err(RuntimeError::Unfinished {
+                    reason: format!("{message}, which knows a forgotten item again: {error}")
+                        .into(),
+                });
+            }
+        }
         Ok(rolled_back)
     }
 
     /// Forgets once more what had been forgotten and is known again since a rollback. Each item
     /// is tried, whatever becomes of the one before it.
     fn forget_owed(self: &Arc<Self>, lease: &Lease) -> Result<(), RuntimeError> {
-        let owed = lease.value().published.load().ledger.owed();
-        let forgotten = (owed.into_iter()).map(|item| self.forget_item(lease, item).map(drop));
-        forgotten.fold(Ok(()), Result::and)
+        loop {
+            let owed = lease.value().published.load().ledger.owed();
+            let forgotten = (owed.into_iter()).map(|item| self.forget_item(lease, item).map(drop));
+            match forgotten.fold(Ok(()), Result::and) {
+                // By somebody else, meanwhile: what is owed now may be something else.
+                Err(RuntimeError::RolledBack) => {}
+                done => return done,
+            }
+        }
     }
 
     /// The same where nobody has asked for it: a rollback was cut off before it had done so.

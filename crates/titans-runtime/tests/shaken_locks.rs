@@ -61,7 +61,9 @@ impl Case {
             | RuntimeError::RebuiltSince => true,
             RuntimeError::Closed => self.is_closing.load(Ordering::SeqCst),
             RuntimeError::NoReplay { .. } => true,
-            RuntimeError::Failed { reason } => self.panics && reason.contains("the disk panics"),
+            RuntimeError::Failed { reason } | RuntimeError::Unfinished { reason } => {
+                self.panics && reason.contains("the disk panics")
+            }
             RuntimeError::Store(error) => is_nothing_to_pin(error),
             _ => false,
         }
