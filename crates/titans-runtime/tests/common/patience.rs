@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes; a test that hangs ends with a message instead.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs a test on a thread of its own and fails if it does not end.
 pub(crate) fn ends(what: &str, test: impl FnOnce() + Send + 'static) {
