@@ -115,7 +115,7 @@ impl Trainer {
         self.step
     }
 
-    /// One step of a stage. What it draws hangs on the seed and the number of the step alone.
+    /// One step of a stage. What it draws depends on the seed and the number of the step alone.
     ///
     /// # Errors
     /// [`InputError`] when a number is not finite any more.

@@ -24,7 +24,7 @@ impl Memories {
         memories.collect::<Result<_, _>>().map(Self)
     }
 
-    /// What does not hang on the device.
+    /// What does not depend on the device.
     pub(crate) fn any(&self) -> &NeuralMemory {
         &self.0[0]
     }

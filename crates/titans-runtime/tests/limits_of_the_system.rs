@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/patience.rs"]
+mod patience;
 
 use std::fs::File;
 use std::os::unix::fs::chown;
@@ -13,16 +15,16 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{CHUNK, Stream, config};
+use patience::{PATIENCE, eventually};
 use titans_runtime::{
     Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Runtime, RuntimeConfig, RuntimeError,
 };
 
 /// Set for the child: the folder it works in.
 const ROOT: &str = "TITANMEM_LIMITED_ROOT";
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The user "nobody".
 const NOBODY: u32 = 65534;
 
@@ -32,14 +34,6 @@ struct Heard(Mutex<Vec<String>>);
 impl AlertSink for Heard {
     fn alert(&self, alert: &Alert) {
         self.0.lock().unwrap().push(alert.message.clone());
-    }
-}
-
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let patience = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < patience, "never: {what}");
-        thread::sleep(Duration::from_millis(1));
     }
 }
 

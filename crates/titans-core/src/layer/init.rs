@@ -5,10 +5,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A source of initial parameters that hangs on its seed alone.
+/// A source of initial parameters that depends on its seed alone.
 ///
 /// The library's own generator is one for the whole process, so what a model begins with
-/// would hang on what else runs in it.
+/// would depend on what else runs in it.
 #[derive(Clone, Debug)]
 pub struct Initial {
     words: ChaCha8Rng,

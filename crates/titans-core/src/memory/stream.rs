@@ -29,7 +29,7 @@ impl NeuralMemory {
     /// update.
     ///
     /// A stream cut into pieces gives the same bits for updates of more than one token.
-    /// The linear delta rule is solved exactly in chunks, whose bits hang on where the
+    /// The linear delta rule is solved exactly in chunks, whose bits depend on where the
     /// pieces begin; [`write`](Self::write) goes token by token there.
     ///
     /// # Errors

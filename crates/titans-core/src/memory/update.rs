@@ -53,7 +53,7 @@ pub enum GradientBase {
     /// The weights at the last update boundary where the number of tokens was a multiple
     /// of this.
     EveryTokens(usize),
-    /// The weights that the memory began with, for ever: the default of titans-pytorch.
+    /// Always the weights that the memory began with: the default of titans-pytorch.
     Initial,
 }
 

@@ -22,8 +22,8 @@ impl Products {
     /// `2^-11` in f16.
     ///
     /// How surprising a token is, `||M(k) - v|| / ||v||`, is told to no better than the
-    /// products: pairs that f32 knows by heart are 0.003 away in bf16, and more where many share
-    /// the memory. Under a threshold below that, known pairs would be written for ever.
+    /// products: pairs that f32 knows exactly are 0.003 away in bf16, and more where many share
+    /// the memory. Under a threshold below that, known pairs would be written again without end.
     ///
     /// At such a threshold a memory that knows its stream soon finds nothing to write. It may open
     /// again: what is told of a token are rounded errors, and

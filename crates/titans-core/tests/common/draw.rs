@@ -1,4 +1,4 @@
-//! Random numbers that hang on a seed and on nothing else.
+//! Random numbers that depend on a seed and on nothing else.
 //!
 //! The library's own generator is one for the whole process, so tests that run beside each
 //! other would take each other's numbers. This one belongs to the thread of the test.

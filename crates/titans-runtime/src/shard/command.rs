@@ -101,17 +101,6 @@ fn roll_back(
     // What waits is dropped, and with it what was to write over these.
     let being_erased = shard.being_erased().into_iter();
     being_erased.for_each(|item| ledger.owe(item, image.tokens_seen));
-    if !ledger.owed().is_empty() {
-        // The memory that is gone back to knows them. Before the disk may hold it, the log says
-        // that they are to be forgotten once more.
-        let mut before = Ledger::clone(&current.ledger);
-        let owed = ledger.all_owed().iter();
-        owed.for_each(|(item, place)| before.owe(*item, *place));
-        if let Err(error) = open.rewrite_ledger(&[(current.history, &before)]) {
-            *files = Files::Lost;
-            return Err(error.into());
-        }
-    }
     let successor = current.successor(Change::Reloaded {
         last_chunk_id: image.last_chunk_id,
         history: current.history,
@@ -120,6 +109,17 @@ fn roll_back(
             .state(context.memories.of(shard.id), image)?,
         ledger: Arc::new(ledger),
     });
+    if !successor.ledger.owed().is_empty() {
+        // The memory that is gone back to knows them. Before the disk may hold it, the log says
+        // that they are to be forgotten once more.
+        let mut before = Ledger::clone(&current.ledger);
+        let owed = successor.ledger.all_owed().iter();
+        owed.for_each(|(item, place)| before.owe(*item, *place));
+        if let Err(error) = open.rewrite_ledger(&[(current.history, &before)]) {
+            *files = Files::Lost;
+            return Err(error.into());
+        }
+    }
     // From here on the disk may hold the memory that is gone back to.
     let generation = match open.store.roll_back_to(pinned) {
         Ok(saved) => saved.generation,

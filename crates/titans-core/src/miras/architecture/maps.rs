@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 /// One learned tensor: `rows x columns`, used as `input @ tensor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TensorSpec {
-    /// Its name within the state, for ever: files store it.
+    /// Its name within the state. Files store it, so it never changes.
     pub(crate) name: String,
     pub(crate) rows: usize,
     pub(crate) columns: usize,

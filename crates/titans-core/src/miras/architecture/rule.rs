@@ -10,7 +10,7 @@ use crate::miras::descriptor::Params;
 
 /// What every architecture offers; sealed until the contract has aged.
 pub(super) trait ArchitectureRule: Debug {
-    /// The name, for ever: files store it.
+    /// The name. Files store it, so it never changes.
     fn name(&self) -> &'static str;
     fn params(&self) -> Params;
     fn validate(&self) -> Result<(), ConfigError>;

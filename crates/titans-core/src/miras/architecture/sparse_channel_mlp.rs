@@ -44,7 +44,7 @@ impl SparseChannelMlp {
     /// The frozen expansion, `[key_dim, channels]`, the same for a seed on every machine.
     ///
     /// Entries are uniform with unit variance over `key_dim`. Uniform and straight from
-    /// the generator's 32-bit words, so that the values hang on the definition of ChaCha
+    /// the generator's 32-bit words, so that the values depend on the definition of ChaCha
     /// and on nothing that a library may change; not signs, because sign keys times sign
     /// weights would tie most activations.
     pub(crate) fn frozen_expansion(&self, key_dim: usize, seed: u64) -> Vec<f32> {

@@ -9,7 +9,7 @@ use crate::miras::descriptor::Params;
 
 /// What every bias offers; sealed until the contract has aged.
 pub(super) trait BiasRule: Debug {
-    /// The name, for ever: files store it.
+    /// The name. Files store it, so it never changes.
     fn name(&self) -> &'static str;
     fn params(&self) -> Params;
     fn validate(&self) -> Result<(), ConfigError> {

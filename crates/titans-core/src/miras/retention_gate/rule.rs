@@ -33,7 +33,7 @@ impl RetentionStep {
 
 /// What every gate offers; sealed until the contract has aged.
 pub(super) trait RetentionRule: Debug {
-    /// The name, for ever: files store it.
+    /// The name. Files store it, so it never changes.
     fn name(&self) -> &'static str;
     fn params(&self) -> Params;
     fn validate(&self) -> Result<(), ConfigError> {
