@@ -114,6 +114,10 @@ fn digests(preset: Preset, ops: Arc<dyn MemoryOps>) -> [u64; 2] {
 }
 
 fn check(preset: Preset, products: Products, expected: Expected) {
+    check_one_of(preset, products, &[expected]);
+}
+
+fn check_one_of(preset: Preset, products: Products, expected: &[Expected]) {
     let found = digests(preset, Arc::new(RoundedHostOps { products }));
     let [learned, recalled] = found;
     println!("{preset:?} in {products:?}: {learned:#018x}, {recalled:#018x}");
@@ -121,8 +125,11 @@ fn check(preset: Preset, products: Products, expected: Expected) {
         println!("skipped: the digests of this processor are not known");
         return;
     };
-    let expected = expected[processor as usize];
-    assert_eq!(found, expected, "{preset:?} in {products:?}, {processor:?}");
+    let known: Vec<Digests> = expected.iter().map(|of| of[processor as usize]).collect();
+    assert!(
+        known.contains(&found),
+        "{preset:?} in {products:?}, {processor:?}: {found:#018x?} is none of {known:#018x?}"
+    );
 }
 
 /// Digests that are the same on all processors.
@@ -158,11 +165,19 @@ fn titans() {
     check(Preset::Titans, Products::F32, expected);
 }
 
+/// Its gates are not those of our own loops, so Burn's backend makes its sums of 960 products.
+/// With vectors of AVX2 `gemm` makes each in two parts where the first cache has eight ways, and
+/// in one where it has twelve.
 #[test]
 fn article() {
-    let fused = [0x3355a63e63d88530, 0x75c480f4dda42be6];
-    let expected = [[0x4fef91403cebf8e6, 0xca84b5c807b50383], fused, fused];
-    check(Preset::Article, Products::F32, expected);
+    let older = [0x4fef91403cebf8e6, 0xca84b5c807b50383];
+    let in_two_parts = [0x3355a63e63d88530, 0x75c480f4dda42be6];
+    let in_one_part = [0xeab746c1d575fc10, 0x60b3a7e49b9302a8];
+    let expected = [
+        [older, in_two_parts, in_two_parts],
+        [older, in_one_part, in_two_parts],
+    ];
+    check_one_of(Preset::Article, Products::F32, &expected);
 }
 
 #[test]
