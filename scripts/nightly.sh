@@ -35,26 +35,29 @@ skip() { # NAME REASON
 runtime() { # NAME TEST SETTING...
   local name=$1 test=$2
   shift 2
-  step "$name" env "$@" cargo test --release -p titans-runtime --test "$test"
+  step "$name" env "$@" cargo test --release --workspace --test "$test"
 }
 
+# Always the whole workspace: a part of it chooses other features of the tensor library, which
+# would be compiled once more.
+#
 # Locks are looked at in debug builds only, so the models run in one.
 step 'model without faults' env TITANMEM_MODEL_CASES="$cases" \
-  cargo test -p titans-runtime --test runtime_equals_its_model
+  cargo test --workspace --test runtime_equals_its_model
 step 'model with faults' env TITANMEM_MODEL_CASES="$cases" \
-  cargo test -p titans-runtime --test faults_equal_the_model
+  cargo test --workspace --test faults_equal_the_model
 step 'shaken locks' env TITANMEM_SHAKES="$(size 500)" \
-  cargo test -p titans-runtime --test shaken_locks
+  cargo test --workspace --test shaken_locks
 runtime 'soak' soak TITANMEM_SOAK_SECONDS="$(size 3600)"
 runtime 'killed' killed_at_any_time TITANMEM_KILLS="$(size 1000)"
 runtime 'ended by a signal' closes_on_a_signal TITANMEM_SIGNALS="$(size 1000)"
 runtime 'recall watch' recall_is_watched TITANMEM_WATCH_TRIALS="$(size 200)"
 step 'backups beside a writer' env TITANMEM_BACKUPS="$(size 6000)" \
-  cargo test --release -p titans-store --test one_writer_many_readers
+  cargo test --release --workspace --test one_writer_many_readers
 step 'crash at every step' env TITANMEM_CRASH_SEEDS="$(size 20)" \
-  cargo test --release -p titans-store --test crash_at_every_step
+  cargo test --release --workspace --test crash_at_every_step
 step 'killed at every system call' env TITANMEM_ALL_CALLS=1 \
-  cargo test --release -p titans-store --test killed_at_every_system_call
+  cargo test --release --workspace --test killed_at_every_system_call
 step 'power cuts on ext4' scripts/block_crash.py --states "$(size 5000)" --seed "$(date +%j)"
 step 'models under loom' cargo test --manifest-path verify/Cargo.toml --release
 if cargo +nightly miri --version > /dev/null 2>&1; then
@@ -62,6 +65,7 @@ if cargo +nightly miri --version > /dev/null 2>&1; then
 else
   skip 'models under Miri' 'the nightly toolchain here has no Miri'
 fi
+step 'packages, compiled' scripts/package.py --compile
 step 'mutation check' scripts/mutation_check.py
 
 printf '\n--- steps\n'
