@@ -89,8 +89,7 @@ impl NeuralMemoryBlock {
                 active,
                 seed,
             } => {
-                let is_plain = config.memory.is_linear_delta()
-                    && config.memory.is_row_memory()
+                let is_plain = block.memory.solves_delta_rule()
                     && matches!(algorithm, LearningAlgorithm::GradientDescent(_))
                     && matches!(config.memory.miras.retention_gate, RetentionGate::None(_));
                 if !is_plain {
