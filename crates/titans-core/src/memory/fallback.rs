@@ -46,9 +46,7 @@ impl<'a> Updates<'a> {
             // These operations tell no losses and norms, and record no gradients.
             (Some(dense), Detail::Surprise) => Self::Dense(dense),
             // Reads with the weights at the start of an update would cut the chunks.
-            (None, _)
-                if plan.solves_delta_rule && when != Some(ReadTime::UpdateStart) =>
-            {
+            (None, _) if plan.solves_delta_rule && when != Some(ReadTime::UpdateStart) => {
                 Self::DeltaRule
             }
             // Without a linear map from accumulator to weights there is no dual form.

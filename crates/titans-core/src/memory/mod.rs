@@ -4,6 +4,7 @@ mod advance;
 mod chunkwise;
 mod config;
 mod delta_rule;
+mod evaluation;
 mod fallback;
 mod host_state;
 mod learned;

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::config::MemoryConfig;
+use super::evaluation::in_blocks;
 use super::host_state::HostState;
 use super::plan::{Engine, UpdatePlan};
 use super::rules::Rules;
@@ -202,7 +203,7 @@ impl NeuralMemory {
         match (&self.expansion, self.config().miras.architecture) {
             (Some(expansion), MemoryArchitecture::SparseChannelMlp(mlp)) => {
                 let expansion = expansion.tensor().clone().cast(keys.dtype());
-                mlp.features(keys, expansion)
+                in_blocks(keys, |keys| mlp.features(keys, expansion.clone()))
             }
             _ => keys,
         }

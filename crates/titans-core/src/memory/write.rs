@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::evaluation::relative_errors_in_update;
 use super::learned::Learned;
 use super::neural_memory::{NeuralMemory, check_memories};
 use super::passed::{Form, Tail};
@@ -13,8 +14,7 @@ use super::stream::Advanced;
 use super::tokens::{GatedTokens, Tokens};
 use super::updated::Detail;
 use crate::error::InputError;
-use crate::miras::StaticMaps;
-use crate::ops::{host_floats, relative_errors};
+use crate::ops::host_floats;
 
 impl NeuralMemory {
     /// Learns: writes the tokens in order, as the configuration says.
@@ -239,12 +239,7 @@ impl NeuralMemory {
             let (keys, values) = (newest.keys, newest.values);
             return dense.ops.relative_error(dense.rule, weights, keys, values);
         }
-        // As many rows as the update will have, and with them its bits.
-        let update_size = self.config().update.update_size;
-        let full = pending.clone().pad_to(update_size, self.config());
-        let base = self.rules.base_weights(&learned);
-        let architecture = &self.config().miras.architecture;
-        let prediction = architecture.predict(&StaticMaps(&base), self.lift(full.keys));
-        relative_errors(prediction, full.values).narrow(1, count - newest, newest)
+        let lift = |keys: Tensor<3>| self.lift(keys);
+        relative_errors_in_update(&self.rules, &learned, pending, newest, &lift)
     }
 }
