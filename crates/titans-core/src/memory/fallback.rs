@@ -45,8 +45,11 @@ impl<'a> Updates<'a> {
         match (dense, detail) {
             // These operations tell no losses and norms, and record no gradients.
             (Some(dense), Detail::Surprise) => Self::Dense(dense),
-            // Reads with the weights at the start of an update would cut the chunks.
-            (None, _) if plan.solves_delta_rule && when != Some(ReadTime::UpdateStart) => {
+            // Chunks begin where a call begins, and with them their bits: none for a write. Reads
+            // with the weights at the start of an update would cut them.
+            (None, Detail::All)
+                if plan.solves_delta_rule && when != Some(ReadTime::UpdateStart) =>
+            {
                 Self::DeltaRule
             }
             // Without a linear map from accumulator to weights there is no dual form.
