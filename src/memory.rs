@@ -59,7 +59,8 @@ pub use titans_core::{
 pub use titans_core::{
     DecayOrder, DeltaChunk, DeltaResult, Form, GateValues, HostState, InputError, MemoryState,
     NeuralMemory, Passed, ReadTime, Reading, SparseDelta, StateDelta, StateError, StateRole,
-    StateTensor, Tail, TokenGates, Tokens, UpdateCoefficients, WriteReport, delta_chunk,
+    StateTensor, Tail, TokenGates, Tokens, UpdateCoefficients, UpdatePlan, WriteReport,
+    delta_chunk,
 };
 // What computes it, for those who bring operations of their own.
 #[doc(inline)]

@@ -1,7 +1,7 @@
 //! Fixed features of text: no model is trained here.
 //!
-//! - The *value* of a word is a random unit vector that hangs on the seed and its letters.
-//! - The *key* of a place in the text is a random unit vector that hangs on the seed and the
+//! - The *value* of a word is a random unit vector that depends on the seed and its letters.
+//! - The *key* of a place in the text is a random unit vector that depends on the seed and the
 //!   last [`CONTEXT`] words before it, not reaching over the beginning of the sentence.
 //!
 //! So the memory learns "after these words comes that word", one association per token, and

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn zipf_has_about_1500_contexts_and_hangs_on_the_seed() {
+    fn zipf_has_about_1500_contexts_and_depends_on_the_seed() {
         let draw = |seed| {
             let mut haystack = Haystack::zipf(&mut Vocabulary::default(), seed);
             sentences(&mut haystack, 6000)

@@ -55,7 +55,7 @@ pub(crate) struct Cell {
     ci_high: f64,
 }
 
-/// What of a cell hangs on the machine.
+/// What of a cell depends on the machine.
 #[derive(Debug, Serialize)]
 struct TimingRecord<'a> {
     haystack: &'a str,

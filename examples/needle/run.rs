@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
     pub(crate) timings: Timings,
 }
 
-/// What hangs on the machine and its mood.
+/// What depends on the machine and on what else it does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timings {
     /// From the first token handed over until the last is durable.

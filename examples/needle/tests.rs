@@ -56,7 +56,7 @@ fn both_generated_haystacks_are_recalled_and_the_controls_are_not() {
         assert_eq!(output.stderr, "");
         assert_eq!(output.stdout.matches("| noise").count(), 2);
     }
-    // Same seed, same cells; what hangs on the machine lies in a file of its own.
+    // Same seed, same cells; what depends on the machine lies in a file of its own.
     for name in ["cells.jsonl", "summary.csv", "heatmap.svg"] {
         let read = |dir: &PathBuf| fs::read_to_string(dir.join(name)).unwrap();
         assert_eq!(read(&first), read(&second), "{name}");

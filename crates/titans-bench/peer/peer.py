@@ -35,7 +35,7 @@ def main():
     rows = torch.randn(1, options.chunk, options.dim)
 
     def detached(state):
-        """Without the graph of the call before, which would grow for ever."""
+        """Without the graph of the call before, which would grow without end."""
         if torch.is_tensor(state):
             return state.detach()
         if hasattr(state, "_fields"):

@@ -71,7 +71,7 @@ pub use memory::{
     DecayOrder, DeltaChunk, DeltaResult, ForgetScope, Form, GateSpan, GateValues, GradientBase,
     HostState, MemoryConfig, MemoryState, NeuralMemory, Passed, ReadTime, Reading, Reduction,
     SparseDelta, SparseGate, StateDelta, StateRole, StateTensor, Tail, TokenGates, Tokens,
-    UpdateConfig, WriteReport, delta_chunk,
+    UpdateConfig, UpdatePlan, WriteReport, delta_chunk,
 };
 pub use miras::{
     Activation, AttentionalBias, ChoiceDescriptor, DotProduct, ElasticNet, FactorizedMlp, GatedMlp,

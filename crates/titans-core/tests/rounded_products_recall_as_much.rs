@@ -248,7 +248,7 @@ fn the_gate_closes_at_the_least_threshold() {
                 report.expect("finite").tokens_written
             };
             let passes = (0..300).take_while(|_| write() > 0).count();
-            assert!(passes < 300, "written for ever, depth {depth}");
+            assert!(passes < 300, "written without end, depth {depth}");
             // Measured: none; and with products in f32 one, of one of the four streams.
             let again: usize = (0..20).map(|_| write()).sum();
             println!("depth {depth}: closed after {passes} passes, then {again} written in 20");

@@ -5,10 +5,10 @@ mod common;
 
 use burn::tensor::Tensor;
 use common::draw::seed;
-use common::{bits, every_kind, memory, numbers, random};
+use common::{bits, every_kind, memory, numbers, random, small};
 use titans_core::{
-    Form, HostState, MemoryState, NeuralMemory, ReadTime, Reading, SparseGate, StateDelta,
-    StateTensor, Tail, Tokens, WriteReport,
+    Form, HostState, L2Retention, MemoryState, NeuralMemory, Preset, ReadTime, Reading,
+    RetentionGate, RetentionTarget, SparseGate, StateDelta, StateTensor, Tail, Tokens, WriteReport,
 };
 
 /// Two full updates, one that is cut short, and a length that is prime.
@@ -59,6 +59,25 @@ fn pieces_of_any_length_equal_the_whole() {
             assert_eq!(bits(&pieces), bits(&whole), "{what}, pieces of {piece}");
             assert_eq!(surprise, whole_surprise, "{what}, pieces of {piece}");
         }
+    }
+}
+
+/// A matrix whose weights decay: `pass` solves it in chunks, which begin where a call begins.
+#[test]
+fn pieces_of_the_decaying_delta_rule_equal_the_whole() {
+    seed(8);
+    let mut config = small(Preset::Delta);
+    config.miras.retention_gate = RetentionGate::L2(L2Retention {
+        retention: 0.9,
+        target: RetentionTarget::Zero,
+    });
+    let memory = memory(config);
+    let (keys, values) = (random(1, TOKENS), random(1, TOKENS));
+    let (whole, whole_surprise) = in_pieces(&memory, &keys, &values, 0, TOKENS);
+    for piece in [1, 2, 5, 16] {
+        let (pieces, surprise) = in_pieces(&memory, &keys, &values, 0, piece);
+        assert_eq!(bits(&pieces), bits(&whole), "pieces of {piece}");
+        assert_eq!(surprise, whole_surprise, "pieces of {piece}");
     }
 }
 

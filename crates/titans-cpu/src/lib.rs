@@ -23,6 +23,8 @@
 mod activation;
 mod bf16;
 mod coefficients;
+mod gradients;
+mod learned;
 mod level;
 mod matrix;
 mod mlp;
@@ -37,13 +39,14 @@ pub use activation::Activation;
 #[cfg(target_arch = "x86_64")]
 pub use bf16::{Found, Screen};
 pub use coefficients::AtEnd;
+pub use gradients::Tokens;
+pub use learned::{Buffer, Learned};
 pub use level::{Level, LevelError, SIMD_VARIABLE, simd_level};
 pub use mlp::Mlp;
 #[cfg(not(target_arch = "x86_64"))]
 pub use no_screen::{Found, Screen};
 pub use product::Products;
 pub use simd::{all_finite, vectorised};
-pub use update::{Buffer, Learned, Tokens};
 
 /// The example of the crate's page is compiled, too.
 #[cfg(doctest)]

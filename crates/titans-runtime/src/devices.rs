@@ -17,11 +17,13 @@ impl Memories {
     pub(crate) fn open(config: &RuntimeConfig) -> Result<Self, ConfigError> {
         let devices = std::iter::once(&config.device).chain(&config.more_devices);
         let memories = devices.map(|device| {
-            let device = device.open()?;
-            let operations = operations(&device, config.products);
-            NeuralMemory::with_ops(config.memory, &device, operations)
+            let opened = device.open()?;
+            let operations = operations(&opened, config.products);
+            let memory = NeuralMemory::with_ops(config.memory, &opened, operations)?;
+            tracing::info!(%device, plan = %memory.plan(), "how updates are computed");
+            Ok(memory)
         });
-        memories.collect::<Result<_, _>>().map(Self)
+        memories.collect::<Result<_, ConfigError>>().map(Self)
     }
 
     /// What does not depend on the device.

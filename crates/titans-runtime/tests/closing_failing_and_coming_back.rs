@@ -293,7 +293,7 @@ fn whoever_asked_is_told_what_was_lost_and_what_failed() {
 }
 
 #[test]
-fn after_a_close_that_ran_out_of_time_nobody_waits_for_ever() {
+fn after_a_close_that_ran_out_of_time_nobody_waits_without_end() {
     let root = tempfile::tempdir().unwrap();
     let mut config = config();
     config.queue_tokens = 400 * CHUNK;

@@ -26,7 +26,7 @@ fn settings() -> RuntimeConfig {
     config
 }
 
-/// What the killed process does: learns for ever, and says what is durable.
+/// What the killed process does: learns until it is killed, and says what is durable.
 #[test]
 fn child() {
     let Ok(root) = std::env::var(ROOT) else {

@@ -138,7 +138,7 @@ fn two_percent_of_a_tensor_costs_two_percent_of_its_bytes() {
 }
 
 #[test]
-fn a_fixture_of_version_1_opens_for_ever() {
+fn a_fixture_of_version_1_opens_in_every_version() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1.titanmem");
     if std::env::var_os("TITANMEM_WRITE_FIXTURE").is_some() {
         assert!(

@@ -3,67 +3,13 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::closed_form::{CHUNK, Writes, write_and_read};
 use super::{
-    DenseProjection, GateHeads, GateKind, GateNoise, Initial, ProjectionState, Reads, WinnerKeys,
-    WinnerKeysConfig, WriteGate, WriteGateConfig, WriteGates, project,
+    BlockConfig, DenseProjection, GateHeads, GateNoise, Initial, KeyConfig, ProjectionState, Reads,
+    Target, WinnerKeys, WinnerKeysConfig, WriteGate, WriteGates, project,
 };
 use crate::error::{ConfigError, InputError, at_least_one};
-use crate::memory::{
-    Form, MemoryConfig, MemoryState, NeuralMemory, ReadTime, Reading, Tail, Tokens,
-};
+use crate::memory::{Form, MemoryState, NeuralMemory, ReadTime, Reading, Tail, Tokens};
 use crate::miras::{LearningAlgorithm, RetentionGate};
-
-/// What a token's key is told apart by, and what the memory is to answer there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Target {
-    /// Key and value of the same token.
-    #[default]
-    Same,
-    /// The key of a token with the value of the next: the memory answers with what comes
-    /// (a lookahead target, FwPKM, arXiv:2601.00671).
-    Next,
-}
-
-/// How keys are made.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum KeyConfig {
-    /// [`DenseProjection`], with gates from [`GateHeads`]: any memory.
-    Dense {
-        /// Tokens that the convolutions see.
-        kernel: usize,
-        /// Largest step that the gate gives.
-        largest_step: f32,
-    },
-    /// [`WinnerKeys`]: a delta memory without decay, whose step is its configuration's.
-    Winners {
-        /// Width of the two codes.
-        code_dim: usize,
-        /// Coordinates of a key that are not zero.
-        active: usize,
-        /// Seed of the frozen features.
-        seed: u64,
-    },
-}
-
-/// Sizes and choices of a [`NeuralMemoryBlock`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BlockConfig {
-    /// Width of the rows.
-    pub dim: usize,
-    /// The memory, `key_dim` and `value_dim` among it.
-    pub memory: MemoryConfig,
-    /// How keys are made.
-    pub keys: KeyConfig,
-    /// What a key is paired with.
-    pub target: Target,
-    /// The write gate; without one, every token is written.
-    pub write_gate: Option<WriteGateConfig>,
-    /// In training, how many tokens of a piece take part in the closed form at least: those
-    /// that are written, and closed ones nearest to it, which get their gradient so. All
-    /// others get none.
-    pub gathered: usize,
-}
 
 /// A memory between an input and an output projection.
 #[derive(Module, Debug)]
@@ -71,13 +17,13 @@ pub struct NeuralMemoryBlock {
     dense: Option<DenseProjection>,
     heads: Option<GateHeads>,
     winners: Option<WinnerKeys>,
-    values: Option<Param<Tensor<2>>>,
+    pub(super) values: Option<Param<Tensor<2>>>,
     write_gate: Option<WriteGate>,
     output: Param<Tensor<2>>,
     #[module(skip)]
-    memory: NeuralMemory,
+    pub(super) memory: NeuralMemory,
     #[module(skip)]
-    config: BlockConfig,
+    pub(super) config: BlockConfig,
 }
 
 /// What a block carries from piece to piece, for a batch of sequences.
@@ -143,8 +89,7 @@ impl NeuralMemoryBlock {
                 active,
                 seed,
             } => {
-                let is_plain = config.memory.is_linear_delta()
-                    && config.memory.is_row_memory()
+                let is_plain = block.memory.solves_delta_rule()
                     && matches!(algorithm, LearningAlgorithm::GradientDescent(_))
                     && matches!(config.memory.miras.retention_gate, RetentionGate::None(_));
                 if !is_plain {
@@ -314,7 +259,7 @@ impl NeuralMemoryBlock {
     }
 
     /// Rows or keys, each one token later.
-    fn delay(&self, rows: Tensor<3>, state: &mut BlockState) -> Tensor<3> {
+    pub(super) fn delay(&self, rows: Tensor<3>, state: &mut BlockState) -> Tensor<3> {
         let [_, tokens, _] = rows.dims();
         match state.delayed.take() {
             None => rows,
@@ -355,153 +300,5 @@ impl NeuralMemoryBlock {
         )?;
         let retrieved = passed.retrieved.expect("there were queries");
         Ok((retrieved, passed.tokens_written))
-    }
-
-    /// A delta memory without decay: only what the gate lets through is looked at.
-    fn gathered(
-        &self,
-        winners: &WinnerKeys,
-        rows: Tensor<3>,
-        state: &mut BlockState,
-        reads: &Reads,
-        gates: Option<&WriteGates>,
-    ) -> Result<(Tensor<3>, Vec<usize>), InputError> {
-        let [batch, tokens, _] = rows.dims();
-        let key_rows = self.delay(rows.clone(), state);
-        let trains = rows.is_autodiff();
-        let (positions, written, at_once) = self.written_positions([batch, tokens], gates, trains);
-        let read_at: Vec<Vec<usize>> = match reads {
-            Reads::All => vec![(0..tokens).collect(); batch],
-            Reads::Nothing => vec![Vec::new(); batch],
-            Reads::At(positions) => positions.clone(),
-        };
-        let queries = winners.forward(reads.pick(rows.clone()));
-        if !at_once {
-            let key_rows = (&key_rows, &rows);
-            let read =
-                self.token_by_token(winners, key_rows, state, &positions, (queries, &read_at))?;
-            return Ok((read, written));
-        }
-        let at = Reads::At(positions.clone());
-        let step = self.config.memory.miras.learning_algorithm.step_size();
-        let open = match gates {
-            Some(gates) => gates.open.clone().unsqueeze_dim::<3>(2),
-            None => Tensor::ones([batch, tokens, 1], (&rows.device().inner(), rows.dtype())),
-        };
-        let [_, count, _] = at.pick(open.clone()).dims();
-        let values = self.values.as_ref().expect("winner keys have values").val();
-        let writes = Writes {
-            keys: winners.forward(at.pick(key_rows)),
-            values: project(at.pick(rows), values),
-            step_size: at.pick(open).reshape([batch, count]) * step,
-            positions,
-        };
-        if !trains {
-            writes.check_finite()?;
-        }
-        let weights: Vec<Tensor<3>> = (state.memories.iter())
-            .map(|memory| memory.tensors().remove(0).unsqueeze_dim(0))
-            .collect();
-        let (weights, read) = write_and_read(Tensor::cat(weights, 0), writes, queries, &read_at);
-        for (sequence, memory) in state.memories.iter_mut().enumerate() {
-            let of_one = weights.clone().narrow(0, sequence, 1).squeeze_dim(0);
-            let mut after = self.memory.state_from_tensors(vec![of_one]);
-            after.tokens_seen = memory.tokens_seen + tokens as u64;
-            after.tokens_written = memory.tokens_written + written[sequence] as u64;
-            *memory = after;
-        }
-        Ok((read, written))
-    }
-
-    /// The twin of the closed form, and the fast one when little is written: write what is
-    /// written, read in between.
-    fn token_by_token(
-        &self,
-        winners: &WinnerKeys,
-        (key_rows, rows): (&Tensor<3>, &Tensor<3>),
-        state: &mut BlockState,
-        positions: &[Vec<usize>],
-        (queries, read_at): (Tensor<3>, &[Vec<usize>]),
-    ) -> Result<Tensor<3>, InputError> {
-        let [batch, tokens, _] = rows.dims();
-        let [_, reads, _] = queries.dims();
-        let values = self.values.as_ref().expect("winner keys have values").val();
-        let before = state.memories.clone();
-        let mut answers = Vec::with_capacity(batch);
-        for sequence in 0..batch {
-            let at = Reads::At(vec![positions[sequence].clone()]);
-            let one = |rows: &Tensor<3>| at.pick(rows.clone().narrow(0, sequence, 1));
-            let keys: Tensor<2> = winners.forward(one(key_rows)).squeeze_dim(0);
-            let values: Tensor<2> = project(one(rows), values.clone()).squeeze_dim(0);
-            let queries: Tensor<2> = queries.clone().narrow(0, sequence, 1).squeeze_dim(0);
-            let memory = &mut state.memories[sequence];
-            let seen = memory.tokens_seen;
-            let (mut answered, mut parts) = (0, Vec::new());
-            for (write, position) in positions[sequence].iter().enumerate() {
-                let asked = read_at[sequence].partition_point(|at| at < position);
-                if asked > answered {
-                    let part = queries.clone().narrow(0, answered, asked - answered);
-                    parts.push(self.memory.read(memory, part));
-                    answered = asked;
-                }
-                let one = |rows: &Tensor<2>| rows.clone().narrow(0, write, 1);
-                if let Err(error) = self.memory.write(memory, one(&keys), one(&values)) {
-                    state.memories = before;
-                    return Err(error);
-                }
-            }
-            memory.tokens_seen = seen + tokens as u64;
-            if reads > answered {
-                let part = queries.narrow(0, answered, reads - answered);
-                parts.push(self.memory.read(memory, part));
-            }
-            let width = self.config.memory.value_dim;
-            answers.push(match parts.is_empty() {
-                true => Tensor::zeros([1, 0, width], (&rows.device(), rows.dtype())),
-                false => Tensor::cat(parts, 0).unsqueeze_dim::<3>(0),
-            });
-        }
-        Ok(Tensor::cat(answers, 0))
-    }
-
-    /// Where the tokens stand that take part in the update, ascending, how many of them are
-    /// written, and whether the closed form is to compute it: then they are equally many for
-    /// each sequence.
-    ///
-    /// Few writes are faster one by one; a soft gate has strengths, which only the closed
-    /// form knows.
-    fn written_positions(
-        &self,
-        [batch, tokens]: [usize; 2],
-        gates: Option<&WriteGates>,
-        trains: bool,
-    ) -> (Vec<Vec<usize>>, Vec<usize>, bool) {
-        let Some(gates) = gates else {
-            let all = vec![(0..tokens).collect(); batch];
-            return (all, vec![tokens; batch], trains || tokens > CHUNK);
-        };
-        let ranked: Vec<&[f32]> = gates.ranks.chunks_exact(tokens.max(1)).collect();
-        let is_open = |rank: f32| rank > 0.0;
-        let written: Vec<usize> = (ranked.iter())
-            .map(|ranks| ranks.iter().filter(|rank| is_open(**rank)).count())
-            .collect();
-        let is_soft = matches!(self.config.write_gate, Some(gate) if gate.kind == GateKind::Soft);
-        let at_once = trains || is_soft || written.iter().any(|count| *count > CHUNK);
-        let least = match trains {
-            true => self.config.gathered.min(tokens),
-            false => 0,
-        };
-        let count = written.iter().copied().max().unwrap_or(0).max(least);
-        let positions = (ranked.iter().zip(&written))
-            .map(|(ranks, written)| {
-                let wanted = if at_once { count } else { *written };
-                let mut order: Vec<usize> = (0..tokens).collect();
-                order.sort_by(|a, b| ranks[*b].total_cmp(&ranks[*a]));
-                order.truncate(wanted);
-                order.sort_unstable();
-                order
-            })
-            .collect();
-        (positions, written, at_once)
     }
 }

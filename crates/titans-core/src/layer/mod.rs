@@ -15,9 +15,11 @@
 
 mod attention;
 mod block;
+mod block_config;
 mod closed_form;
 mod convolution;
 mod gates;
+mod gathered;
 mod init;
 mod norm;
 mod pooling;
@@ -28,7 +30,8 @@ mod winners;
 mod wiring;
 
 pub use attention::{Attention, AttentionConfig, AttentionState, Span};
-pub use block::{BlockConfig, BlockOutput, BlockState, KeyConfig, NeuralMemoryBlock, Target};
+pub use block::{BlockOutput, BlockState, NeuralMemoryBlock};
+pub use block_config::{BlockConfig, KeyConfig, Target};
 pub use convolution::CausalConvolution;
 pub use gates::{GateHeads, GateKind, GateNoise, WriteGate, WriteGateConfig, WriteGates};
 pub use init::Initial;

@@ -8,41 +8,18 @@ use burn::tensor::Tensor;
 use super::advance::{advance, gates_of_last_token, norm_of_all};
 use super::learned::Learned;
 use super::per_token::PerToken;
-use super::recurrent;
 use super::rules::Rules;
 use super::surprise::{Surprise, surprise};
 use super::tokens::GatedTokens;
-use super::update::GateSpan;
 use super::updated::{Detail, Updated};
 use crate::miras::{LinearMaps, OuterGradient};
 
 /// Makes one update from `tokens`; with `queries`, also reads with the weights after each
-/// token.
+/// token, which must be the accumulators themselves then.
 ///
 /// # Shapes
 /// - `queries`: `[memories, tokens, features]`, as many as tokens
-pub(crate) fn update(
-    rules: &Rules,
-    learned: Learned,
-    tokens: &GatedTokens,
-    queries: Option<Tensor<3>>,
-    tokens_before: u64,
-    detail: Detail,
-) -> Updated {
-    match rules.update().gate_span {
-        GateSpan::PerToken if rules.has_closed_form() => {
-            if queries.is_some() && !rules.config.miras.retention_gate.is_identity() {
-                // The weights are no linear map of the accumulator: no dual form.
-                return recurrent::update(rules, learned, tokens, queries, tokens_before);
-            }
-            closed_form(rules, learned, tokens, queries, detail)
-        }
-        GateSpan::PerToken => recurrent::update(rules, learned, tokens, queries, tokens_before),
-        GateSpan::PerUpdate => per_update(rules, learned, tokens, queries, tokens_before),
-    }
-}
-
-fn closed_form(
+pub(crate) fn closed_form(
     rules: &Rules,
     learned: Learned,
     tokens: &GatedTokens,
@@ -119,7 +96,8 @@ fn closed_form(
     }
 }
 
-fn per_update(
+/// As [`closed_form`], for gates that act once: one gradient of the whole update, one step.
+pub(crate) fn summed_gradient(
     rules: &Rules,
     learned: Learned,
     tokens: &GatedTokens,

@@ -1,11 +1,8 @@
 //! The sizes and choices of a memory.
 
-use super::update::{ForgetScope, GateSpan, GradientBase, Reduction, SparseGate, UpdateConfig};
+use super::update::{GradientBase, UpdateConfig};
 use crate::error::{ConfigError, at_least_one};
-use crate::miras::{
-    AttentionalBias, LearningAlgorithm, MemoryArchitecture, MirasConfig, RetentionGate,
-    RetentionTarget, TensorSpec, Wrap,
-};
+use crate::miras::{MemoryArchitecture, MirasConfig, TensorSpec};
 
 /// Everything that decides what a memory computes.
 ///
@@ -59,62 +56,6 @@ impl MemoryConfig {
         self.miras
             .architecture
             .tensors(self.key_dim, self.value_dim)
-    }
-
-    /// The memory is a matrix over sparse features or keys, written token by token under
-    /// constant gates: what [`MemoryOps`](crate::MemoryOps) do row by row.
-    pub(crate) fn is_row_memory(&self) -> bool {
-        let is_matrix = match self.miras.architecture {
-            MemoryArchitecture::SparseChannelMlp(_) => true,
-            MemoryArchitecture::Matrix(matrix) => matrix.wrap == Wrap::Plain,
-            _ => false,
-        };
-        let keeps_rows = match self.miras.retention_gate {
-            RetentionGate::None(_) => true,
-            RetentionGate::SurpriseSigmoid(_) => self.update.forget_scope == ForgetScope::Written,
-            _ => false,
-        };
-        is_matrix
-            && keeps_rows
-            && self.is_plain_descent()
-            && self.update.sparse_gate == SparseGate::None
-            && self.update.max_gradient_norm.is_none()
-    }
-
-    /// The memory is linear in its weights and so is its whole recurrence: the delta rule.
-    pub(crate) fn is_linear_delta(&self) -> bool {
-        let is_linear = match self.miras.architecture {
-            MemoryArchitecture::SparseChannelMlp(_) => true,
-            MemoryArchitecture::Matrix(matrix) => matrix.wrap == Wrap::Plain,
-            _ => false,
-        };
-        let decays_linearly = match self.miras.retention_gate {
-            RetentionGate::None(_) => true,
-            RetentionGate::L2(gate) => {
-                gate.target == RetentionTarget::Zero
-                    && self.update.forget_scope == ForgetScope::Dense
-            }
-            _ => false,
-        };
-        is_linear
-            && decays_linearly
-            && self.is_plain_descent()
-            && self.update.surprise_threshold == 0.0
-            && self.update.sparse_gate == SparseGate::None
-            && self.update.max_gradient_norm.is_none()
-    }
-
-    /// Gradient descent on l2, token by token, at the weights as they are.
-    fn is_plain_descent(&self) -> bool {
-        matches!(self.miras.attentional_bias, AttentionalBias::L2(_))
-            && matches!(
-                self.miras.learning_algorithm,
-                LearningAlgorithm::GradientDescent(_) | LearningAlgorithm::NormalisedStep(_)
-            )
-            && self.update.update_size == 1
-            && self.update.gradient_base == GradientBase::UpdateStart
-            && self.update.gate_span == GateSpan::PerToken
-            && self.update.reduction == Reduction::Sum
     }
 
     fn learned_parameters(&self) -> usize {

@@ -7,14 +7,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::config::MemoryConfig;
+use super::evaluation::in_blocks;
 use super::host_state::HostState;
-use super::pass::Dense;
-use super::rows::RowMemory;
+use super::plan::{Engine, UpdatePlan};
 use super::rules::Rules;
 use super::state::MemoryState;
 use crate::error::{ConfigError, StateError};
 use crate::miras::{MemoryArchitecture, Start};
-use crate::ops::{DenseRule, Expansion, HostOps, MemoryOps};
+use crate::ops::{Expansion, HostOps, MemoryOps};
 
 /// A neural memory: the frozen parameters and the rules; what is learned is a
 /// [`MemoryState`].
@@ -47,12 +47,7 @@ pub struct NeuralMemory {
     pub(super) rules: Arc<Rules>,
     pub(super) device: Device,
     /// The frozen expansion `[key_dim, channels]` of a sparse memory.
-    pub(super) expansion: Option<Tensor<2>>,
-    /// The fast path of memories that are written row by row.
-    pub(super) rows: Option<RowMemory>,
-    /// What the operations are told of a dense memory.
-    pub(super) dense: Option<DenseRule>,
-    pub(super) ops: Arc<dyn MemoryOps>,
+    pub(super) expansion: Option<Expansion>,
 }
 
 impl NeuralMemory {
@@ -79,15 +74,17 @@ impl NeuralMemory {
         config.validate()?;
         titans_cpu::simd_level()?;
         let expansion = match config.miras.architecture {
-            MemoryArchitecture::SparseChannelMlp(mlp) => Some(mlp.expansion_tensor(
-                config.key_dim,
-                mlp.frozen_expansion(config.key_dim, config.seed),
-                device,
-            )),
+            MemoryArchitecture::SparseChannelMlp(mlp) => {
+                Some(Expansion::new(mlp.expansion_tensor(
+                    config.key_dim,
+                    mlp.frozen_expansion(config.key_dim, config.seed),
+                    device,
+                )))
+            }
             _ => None,
         };
-        let rules = Rules::new(config, ops.clone());
-        if let (Some(rule), Some(dense)) = (rules.dense(), ops.dense(device)) {
+        let rules = Rules::new(config, ops, device);
+        if let (Engine::Dense(rule), Some(dense)) = (&rules.plan.engine, rules.ops.dense(device)) {
             let threshold = rule.surprise_threshold;
             if threshold != 0.0 && threshold < dense.products().least_surprise_threshold() {
                 return Err(ConfigError::OutOfRange {
@@ -99,13 +96,8 @@ impl NeuralMemory {
         }
         Ok(Self {
             device: device.clone(),
-            rows: config.is_row_memory().then(|| {
-                RowMemory::new(config, expansion.clone().map(Expansion::new), ops.clone())
-            }),
             expansion,
-            dense: rules.dense(),
             rules: Arc::new(rules),
-            ops,
         })
     }
 
@@ -119,11 +111,21 @@ impl NeuralMemory {
         self.device.clone()
     }
 
+    /// What computes its updates, chosen when it was built.
+    pub fn plan(&self) -> UpdatePlan {
+        self.rules.plan.summary()
+    }
+
+    /// Whether a [`pass`](Self::pass) may solve the delta rule exactly, in chunks.
+    pub(crate) fn solves_delta_rule(&self) -> bool {
+        self.rules.plan.solves_delta_rule
+    }
+
     /// Whether a write is made in the state's own tensors where nobody shares them, so that
     /// [`MemoryState::catch_up`] saves allocations: on the CPU, memories that are written row
     /// by row.
     pub fn writes_in_place(&self) -> bool {
-        self.rows.is_some() && self.device == Device::flex()
+        matches!(self.rules.plan.engine, Engine::Rows(_)) && self.device == Device::flex()
     }
 
     /// What the seed fixes, in host memory: the frozen expansion of a sparse memory, or
@@ -195,33 +197,13 @@ impl NeuralMemory {
         MemoryState::from_host(&self.rules, host, &self.device)
     }
 
-    /// The operations for dense memories, if this is one and they take what is given.
-    pub(super) fn dense_ops(
-        &self,
-        states: &[MemoryState],
-        rows: &[&Tensor<3>],
-    ) -> Option<Dense<'_>> {
-        let rule = self.dense.as_ref()?;
-        let ops = self.ops.dense(&self.device)?;
-        let is_plain = |tensor: &Tensor<3>| {
-            !tensor.is_autodiff() && tensor.device() == self.device && ops.takes(tensor.dtype())
-        };
-        let learned = |state: &MemoryState| {
-            let learned = &state.learned;
-            let momenta = learned.momenta.iter().flatten();
-            learned.accumulators.iter().chain(momenta).all(is_plain)
-        };
-        (rows.iter().copied().all(is_plain) && states.iter().all(learned))
-            .then_some(Dense { ops, rule })
-    }
-
     /// What the learned tensors see of keys: themselves, or the features of a frozen,
     /// sparse expansion.
     pub(super) fn lift(&self, keys: Tensor<3>) -> Tensor<3> {
         match (&self.expansion, self.config().miras.architecture) {
             (Some(expansion), MemoryArchitecture::SparseChannelMlp(mlp)) => {
-                let expansion = expansion.clone().cast(keys.dtype());
-                mlp.features(keys, expansion)
+                let expansion = expansion.tensor().clone().cast(keys.dtype());
+                in_blocks(keys, |keys| mlp.features(keys, expansion.clone()))
             }
             _ => keys,
         }

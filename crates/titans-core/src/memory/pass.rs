@@ -4,8 +4,10 @@ use burn::tensor::Tensor;
 
 use super::chunkwise::{self, first_then_last};
 use super::delta_rule::{DecayOrder, DeltaChunk, delta_chunk};
+use super::fallback::{Dense, Updates};
 use super::learned::Learned;
-use super::passed::{Form, Parts, ReadTime, Tail, as_numbers};
+use super::passed::{Parts, ReadTime, Tail, as_numbers};
+use super::plan::TensorForm;
 use super::recurrent;
 use super::rules::Rules;
 use super::surprise::written_tokens;
@@ -13,7 +15,7 @@ use super::tokens::GatedTokens;
 use super::update::GradientBase;
 use super::updated::{Detail, Updated};
 use crate::miras::{AttentionalBias, StaticMaps};
-use crate::ops::{DenseLearned, DenseOps, DenseRule, DenseTokens, relative_errors, root};
+use crate::ops::{DenseLearned, DenseTokens, relative_errors, root};
 
 /// Tokens that the exact form of the delta rule solves for at once: long enough for
 /// matrix products, short enough for the square of it to be cheap.
@@ -23,20 +25,13 @@ const DELTA_CHUNK: usize = 64;
 pub(super) struct Pass<'a> {
     pub(super) rules: &'a Rules,
     pub(super) lift: &'a dyn Fn(Tensor<3>) -> Tensor<3>,
-    pub(super) form: Form,
+    pub(super) updates: Updates<'a>,
     pub(super) when: Option<ReadTime>,
     /// What is told of each update. Without [`Detail::All`] the losses and norms of what it
     /// gives are empty.
     pub(super) detail: Detail,
-    /// What updates and reads a dense memory faster than tensor operations do.
+    /// What reads a dense memory faster than tensor operations do.
     pub(super) dense: Option<Dense<'a>>,
-}
-
-/// Operations for dense memories, and what they are told of this one.
-#[derive(Clone, Copy)]
-pub(super) struct Dense<'a> {
-    pub(super) ops: &'a dyn DenseOps,
-    pub(super) rule: &'a DenseRule,
 }
 
 impl Pass<'_> {
@@ -70,18 +65,28 @@ impl Pass<'_> {
                     .map(|queries| (queries.clone().narrow(1, start, end - start), skip))
             };
             let skip = begun.saturating_sub(start);
-            if self.solves_exactly() {
-                learned = self.solve(learned, &part, beside(skip), &mut parts);
-            } else if part.len() == self.rules.update().update_size || tail == Tail::Apply {
-                learned = self.update(learned, &part, beside(skip), tokens_before, &mut parts);
-            } else {
-                if let Some((queries, skip)) = beside(skip) {
-                    let reads = self.read_unfinished(&learned, &part, queries, tokens_before);
-                    parts.push_reads(reads, skip);
+            let is_complete = part.len() == self.rules.update().update_size || tail == Tail::Apply;
+            learned = match self.updates {
+                Updates::DeltaRule => self.solve(learned, &part, beside(skip), &mut parts),
+                Updates::Dense(dense) if is_complete => {
+                    self.update_dense(dense, learned, &part, &mut parts)
                 }
-                learned.pending = Some(part);
-                break;
-            }
+                Updates::Tensors(form) if is_complete => {
+                    let queries = beside(skip);
+                    self.update(form, learned, &part, queries, tokens_before, &mut parts)
+                }
+                Updates::Dense(_) | Updates::Tensors(_) => {
+                    if let Updates::Tensors(form) = self.updates
+                        && let Some((queries, skip)) = beside(skip)
+                    {
+                        let reads =
+                            self.read_unfinished(form, &learned, &part, queries, tokens_before);
+                        parts.push_reads(reads, skip);
+                    }
+                    learned.pending = Some(part);
+                    break;
+                }
+            };
             tokens_before += (end - start) as u64;
             start = end;
         }
@@ -89,39 +94,27 @@ impl Pass<'_> {
     }
 
     fn stride(&self) -> usize {
-        if self.solves_exactly() {
-            DELTA_CHUNK
-        } else {
-            self.rules.update().update_size
+        match self.updates {
+            Updates::DeltaRule => DELTA_CHUNK,
+            Updates::Dense(_) | Updates::Tensors(_) => self.rules.update().update_size,
         }
-    }
-
-    fn solves_exactly(&self) -> bool {
-        self.form == Form::Chunkwise
-            && self.rules.config.is_linear_delta()
-            && self.when != Some(ReadTime::UpdateStart)
     }
 
     /// One update, with the reads beside its tokens.
     fn update(
         &self,
+        form: TensorForm,
         learned: Learned,
         tokens: &GatedTokens,
         queries: Option<(Tensor<3>, usize)>,
         tokens_before: u64,
         parts: &mut Parts,
     ) -> Learned {
-        if let Some(dense) = self.dense
-            && self.form == Form::Chunkwise
-            && self.detail == Detail::Surprise
-            && (queries.is_none() || self.when != Some(ReadTime::Token))
-        {
-            return self.update_dense(dense, learned, tokens, queries, parts);
-        }
         let features = self.lifted(tokens);
         let queries = queries.map(|(queries, skip)| (self.padded_queries(queries), skip));
         let before = learned.clone();
         let updated = self.make(
+            form,
             learned,
             &features,
             queries
@@ -151,28 +144,16 @@ impl Pass<'_> {
         self.refresh_base(updated.learned, tokens_before + tokens.len() as u64)
     }
 
-    /// As [`update`](Self::update), by the operations for dense memories. Nothing else holds
-    /// the tensors meanwhile that `learned` holds alone, so that they may change in place.
+    /// One update by the operations for dense memories. Nothing else holds the tensors meanwhile
+    /// that `learned` holds alone, so that they may change in place.
     fn update_dense(
         &self,
         dense: Dense<'_>,
         learned: Learned,
         tokens: &GatedTokens,
-        queries: Option<(Tensor<3>, usize)>,
         parts: &mut Parts,
     ) -> Learned {
         let rules = self.rules;
-        let read = |weights: &[Tensor<3>], (queries, _): &(Tensor<3>, usize)| {
-            dense.ops.read(dense.rule, weights, queries.clone())
-        };
-        let is_full = tokens.len() == rules.update().update_size;
-        let is_before = match self.when {
-            Some(ReadTime::UpdateEnd) => false,
-            Some(ReadTime::FullUpdates) if is_full => tokens.len() > 1,
-            _ => true,
-        };
-        let before = (queries.as_ref().filter(|_| is_before))
-            .map(|queries| read(&learned.accumulators, queries));
         let updated = dense.ops.update(
             dense.rule,
             DenseLearned {
@@ -187,19 +168,6 @@ impl Pass<'_> {
                 retention: rules.retentions(tokens),
             },
         );
-        let after = &updated.learned.weights;
-        if let Some(queries) = &queries {
-            let reads = match (before, self.when) {
-                (None, _) => read(after, queries),
-                (Some(before), Some(ReadTime::FullUpdates)) if is_full => {
-                    let last = tokens.len() - 1;
-                    let query = queries.0.clone().narrow(1, last, 1);
-                    first_then_last(before, read(after, &(query, queries.1)))
-                }
-                (Some(before), _) => before,
-            };
-            parts.push_reads(reads, queries.1);
-        }
         let written = written_tokens(rules, &updated.relative_error);
         parts
             .written
@@ -214,28 +182,30 @@ impl Pass<'_> {
 
     fn make(
         &self,
+        form: TensorForm,
         learned: Learned,
         features: &GatedTokens,
         queries: Option<Tensor<3>>,
         tokens_before: u64,
     ) -> Updated {
         let rules = self.rules;
-        match self.form {
-            Form::Chunkwise => chunkwise::update(
-                rules,
-                learned,
-                features,
-                queries,
-                tokens_before,
-                self.detail,
-            ),
-            Form::Recurrent => recurrent::update(rules, learned, features, queries, tokens_before),
+        match form {
+            TensorForm::ClosedForm => {
+                chunkwise::closed_form(rules, learned, features, queries, self.detail)
+            }
+            TensorForm::SummedGradient => {
+                chunkwise::summed_gradient(rules, learned, features, queries, tokens_before)
+            }
+            TensorForm::TokenByToken => {
+                recurrent::update(rules, learned, features, queries, tokens_before)
+            }
         }
     }
 
     /// Answers beside tokens whose update is not complete yet.
     fn read_unfinished(
         &self,
+        form: TensorForm,
         learned: &Learned,
         tokens: &GatedTokens,
         queries: Tensor<3>,
@@ -255,6 +225,7 @@ impl Pass<'_> {
             .clone()
             .pad_to(self.rules.update().update_size, &self.rules.config);
         let updated = self.make(
+            form,
             learned.clone(),
             &self.lifted(&full),
             Some(queries),

@@ -3,9 +3,10 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::fallback::Dense;
 use super::learned::Learned;
 use super::neural_memory::{NeuralMemory, check_memories, check_width};
-use super::pass::Dense;
+use super::plan::Engine;
 use super::state::MemoryState;
 use crate::miras::StaticMaps;
 
@@ -34,9 +35,10 @@ impl NeuralMemory {
                 (&queries.device(), queries.dtype()),
             );
         }
-        match &self.rows {
-            Some(rows) if self.expansion.is_some() => rows.read(&state.learned, queries),
-            _ => self
+        match &self.rules.plan.engine {
+            // Of a plain matrix every row is active: one product reads them all.
+            Engine::Rows(_) if self.expansion.is_some() => self.read_rows(&state.learned, queries),
+            Engine::Rows(_) | Engine::Dense(_) | Engine::Tensors => self
                 .read_batch(std::slice::from_ref(state), queries.unsqueeze_dim(0))
                 .squeeze_dim(0),
         }
@@ -54,7 +56,7 @@ impl NeuralMemory {
         let [memories, tokens, width] = queries.dims();
         check_width("queries", [tokens, width], self.config().key_dim);
         check_memories(states.len(), memories);
-        if let Some(dense) = self.dense_ops(states, &[&queries])
+        if let Some(dense) = self.dense_ops(states, &[], Some(&queries))
             && memories > 0
         {
             return self.read_dense(dense, states, queries);

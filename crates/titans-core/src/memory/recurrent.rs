@@ -21,7 +21,7 @@ use super::update::GateSpan;
 use super::updated::Updated;
 use crate::miras::StaticMaps;
 
-/// As [`chunkwise::update`](super::chunkwise::update).
+/// As [`chunkwise::closed_form`](super::chunkwise::closed_form), for every memory.
 pub(crate) fn update(
     rules: &Rules,
     learned: Learned,

@@ -1,55 +1,22 @@
 //! The fast path: a memory that is a matrix over sparse features, written row by row.
 
-use std::sync::Arc;
-
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::config::MemoryConfig;
 use super::host_state::StateRole;
 use super::learned::Learned;
+use super::neural_memory::NeuralMemory;
 use super::state::{MemoryState, WriteReport};
 use super::state_delta::{SparseDelta, StateDelta};
-use crate::miras::{AttentionalBias, MemoryArchitecture};
-use crate::ops::{ActiveChannels, Expansion, MemoryOps, WriteRule, Written};
+use crate::miras::MemoryArchitecture;
+use crate::ops::{ActiveChannels, WriteRule, Written};
 
-/// Row operations and what they need of the configuration.
-#[derive(Clone, Debug)]
-pub(super) struct RowMemory {
-    config: MemoryConfig,
-    expansion: Option<Expansion>,
-    ops: Arc<dyn MemoryOps>,
-    rule: WriteRule,
-}
-
-impl RowMemory {
-    pub(super) fn new(
-        config: MemoryConfig,
-        expansion: Option<Expansion>,
-        ops: Arc<dyn MemoryOps>,
-    ) -> Self {
-        let miras = &config.miras;
-        let slope = match miras.attentional_bias {
-            AttentionalBias::L2(l2) => l2.slope(config.value_dim) as f32,
-            _ => unreachable!("a row memory descends l2"),
-        };
-        Self {
-            rule: WriteRule {
-                step_size: miras.learning_algorithm.step_size() * slope,
-                // Sparse features have unit energy already.
-                normalise: miras.learning_algorithm.is_normalised() && expansion.is_none(),
-                surprise_threshold: config.update.surprise_threshold,
-                retention_gate: miras.retention_gate,
-            },
-            config,
-            expansion,
-            ops,
-        }
-    }
-
+impl NeuralMemory {
     /// `M(query)`, `[tokens, value_dim]`.
-    pub(super) fn read(&self, learned: &Learned, queries: Tensor<2>) -> Tensor<2> {
+    pub(super) fn read_rows(&self, learned: &Learned, queries: Tensor<2>) -> Tensor<2> {
         let weights = learned.accumulators[0].clone().squeeze_dim(0);
-        self.ops.read(&weights, &self.active_channels(queries))
+        self.rules
+            .ops
+            .read(&weights, &self.active_channels(queries))
     }
 
     /// Writes the tokens that surprise the memory, in order, and nothing else.
@@ -70,8 +37,9 @@ impl RowMemory {
     /// # Shapes
     /// - `keys`: `[memories, tokens, key_dim]`
     /// - `values`: `[memories, tokens, value_dim]`
-    pub(super) fn write(
+    pub(super) fn write_rows(
         &self,
+        rule: &WriteRule,
         states: &mut [MemoryState],
         keys: Tensor<3>,
         values: Tensor<3>,
@@ -83,9 +51,7 @@ impl RowMemory {
             .iter_mut()
             .map(|state| state.learned.accumulators.remove(0).squeeze_dim(0))
             .collect();
-        let written = self
-            .ops
-            .write_batch(weights, &smoothed, &active, values, &self.rule);
+        let written = (self.rules.ops).write_batch(weights, &smoothed, &active, values, rule);
         (states.iter_mut().zip(written))
             .map(|(state, written)| apply(state, written, tokens))
             .collect()
@@ -93,11 +59,13 @@ impl RowMemory {
 
     fn active_channels(&self, keys: Tensor<2>) -> ActiveChannels {
         let (Some(expansion), MemoryArchitecture::SparseChannelMlp(mlp)) =
-            (&self.expansion, self.config.miras.architecture)
+            (&self.expansion, self.config().miras.architecture)
         else {
             return every_row(keys);
         };
-        self.ops.activate(keys, expansion, mlp.active_channels)
+        self.rules
+            .ops
+            .activate(keys, expansion, mlp.active_channels)
     }
 }
 

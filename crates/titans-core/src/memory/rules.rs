@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use super::config::MemoryConfig;
 use super::learned::Learned;
+use super::plan::Plan;
 use super::tokens::{
     ERROR_THRESHOLD, GatedTokens, MOMENTUM_DECAY, RETENTION, SECOND_MOMENTUM_DECAY, STEP_SIZE,
 };
-use super::update::{ForgetScope, GateSpan, GradientBase, Reduction, SparseGate, UpdateConfig};
-use crate::miras::{
-    AttentionalBias, MemoryArchitecture, RetentionGate, RetentionTarget, SurpriseSigmoid,
-    TensorSpec, Wrap,
-};
-use crate::ops::{DenseRule, MemoryOps};
+use super::update::{GradientBase, Reduction, UpdateConfig};
+use crate::miras::{RetentionGate, SurpriseSigmoid, TensorSpec};
+use crate::ops::MemoryOps;
 
 /// What the updates know of a memory.
 #[derive(Clone, Debug)]
@@ -22,13 +20,15 @@ pub(crate) struct Rules {
     pub(crate) config: MemoryConfig,
     pub(crate) tensors: Vec<TensorSpec>,
     pub(crate) ops: Arc<dyn MemoryOps>,
+    pub(crate) plan: Plan,
 }
 
 impl Rules {
-    pub(crate) fn new(config: MemoryConfig, ops: Arc<dyn MemoryOps>) -> Self {
+    pub(crate) fn new(config: MemoryConfig, ops: Arc<dyn MemoryOps>, device: &Device) -> Self {
         Self {
             config,
             tensors: config.tensors(),
+            plan: Plan::new(&config, ops.as_ref(), device),
             ops,
         }
     }
@@ -142,46 +142,6 @@ impl Rules {
             return DType::F64;
         }
         like.dtype()
-    }
-
-    /// What [`DenseOps`](crate::DenseOps) need to know, if this is a memory that they update.
-    pub(crate) fn dense(&self) -> Option<DenseRule> {
-        let miras = &self.config.miras;
-        let MemoryArchitecture::Mlp(mlp) = miras.architecture else {
-            return None;
-        };
-        let AttentionalBias::L2(bias) = miras.attentional_bias else {
-            return None;
-        };
-        let decays_to_zero = match miras.retention_gate {
-            RetentionGate::None(_) => true,
-            RetentionGate::L2(gate) => gate.target == RetentionTarget::Zero,
-            _ => false,
-        };
-        let is_dense = self.has_closed_form()
-            && decays_to_zero
-            && mlp.wrap == Wrap::Plain
-            && !miras.learning_algorithm.is_normalised()
-            && self.update().gradient_base == GradientBase::UpdateStart;
-        is_dense.then(|| DenseRule {
-            mlp,
-            key_dim: self.config.key_dim,
-            value_dim: self.config.value_dim,
-            slope: bias.slope(self.config.value_dim) as f32,
-            surprise_threshold: self.update().surprise_threshold,
-        })
-    }
-
-    /// The update can be made by one coefficient matrix, without a parameter-shaped
-    /// gradient per token.
-    pub(crate) fn has_closed_form(&self) -> bool {
-        let miras = &self.config.miras;
-        miras.learning_algorithm.is_linear()
-            && miras.retention_gate.is_affine()
-            && self.update().sparse_gate == SparseGate::None
-            && self.update().max_gradient_norm.is_none()
-            && self.update().forget_scope == ForgetScope::Dense
-            && self.update().gate_span == GateSpan::PerToken
     }
 }
 

@@ -9,6 +9,7 @@ use super::host_state::{
     StateRole, StateTensor, momentum_prefix, named, named_set, pending_to_host, take_only_scalar,
 };
 use super::learned::Learned;
+use super::plan::Engine;
 use super::rules::Rules;
 use super::state_delta::StateDelta;
 use crate::error::StateError;
@@ -207,7 +208,8 @@ impl MemoryState {
             return None;
         };
         let is_in_host_memory = self.learned.accumulators[0].device() == Device::flex();
-        if !is_in_host_memory || !self.rules.config.is_row_memory() || !delta.removed.is_empty() {
+        let is_written_by_row = matches!(self.rules.plan.engine, Engine::Rows(_));
+        if !is_in_host_memory || !is_written_by_row || !delta.removed.is_empty() {
             return None;
         }
         match &delta.tensors[..] {

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::fallback::Updates;
 use super::learned::Learned;
 use super::neural_memory::{NeuralMemory, check_memories, check_width};
 use super::pass::Pass;
@@ -113,25 +114,17 @@ impl NeuralMemory {
         let begun = learned.pending_tokens();
         let tokens = GatedTokens::resolve(tokens, begun, self.config().update.update_size);
         let lift = |keys: Tensor<3>| self.lift(keys);
-        let mut rows = vec![&tokens.keys, &tokens.values];
-        rows.extend(reading.iter().map(|reading| &reading.queries));
-        let pending = learned.pending.iter();
-        rows.extend(
-            pending
-                .clone()
-                .flat_map(|waits| [&waits.keys, &waits.values]),
-        );
-        let gates = pending.chain([&tokens]).flat_map(|tokens| &tokens.gates);
-        let gates_are_plain = gates
-            .flatten()
-            .all(|gate| !gate.is_autodiff() && gate.dtype() == tokens.keys.dtype());
+        let when = reading.as_ref().map(|reading| reading.when);
+        let given: Vec<&GatedTokens> = learned.pending.iter().chain([&tokens]).collect();
+        let queries = reading.as_ref().map(|reading| &reading.queries);
+        let dense = self.dense_ops(states, &given, queries);
         let pass = Pass {
-            dense: self.dense_ops(states, &rows).filter(|_| gates_are_plain),
             rules: &self.rules,
             lift: &lift,
-            form,
-            when: reading.as_ref().map(|reading| reading.when),
+            updates: Updates::of(&self.rules.plan, dense, form, when, detail),
+            when,
             detail,
+            dense,
         };
         let queries = reading.map(|reading| reading.queries);
         let (learned, parts) = pass.run(

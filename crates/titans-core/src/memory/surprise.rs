@@ -2,12 +2,13 @@
 
 use burn::tensor::{Bool, Tensor};
 
+use super::evaluation::{Evaluated, evaluate};
 use super::learned::Learned;
 use super::rules::Rules;
 use super::tokens::GatedTokens;
 use super::update::GateSpan;
 use crate::miras::OuterGradient;
-use crate::ops::{energy, relative_errors, root};
+use crate::ops::{energy, root};
 
 /// The surprise of some tokens, all at the same weights.
 pub(crate) struct Surprise {
@@ -30,26 +31,17 @@ pub(crate) struct Surprise {
 
 /// Evaluates `tokens`, whose keys are features by now, at the gradient base.
 pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -> Surprise {
-    let miras = &rules.config.miras;
     let [_, count, _] = tokens.keys.dims();
     let base = rules.base_weights(learned);
-    let thresholds = rules.error_thresholds(tokens);
-    let gradients = miras
-        .architecture
-        .gradients(&base, tokens.keys.clone(), &|prediction| {
-            miras.attentional_bias.gradient(
-                prediction.clone(),
-                tokens.values.clone(),
-                thresholds.clone(),
-            )
-        });
-    let prediction = gradients.prediction;
-    let relative_error = relative_errors(prediction.clone(), tokens.values.clone());
-
+    let Evaluated {
+        prediction,
+        outers,
+        feature_energy,
+        relative_error,
+    } = evaluate(rules, &base, tokens);
     let mut written = written_tokens(rules, &relative_error);
     let mut steps = rules.step_sizes(tokens);
-    if miras.learning_algorithm.is_normalised() {
-        let energy = energy(gradients.features);
+    if let Some(energy) = feature_energy {
         let silent = energy.clone().equal_elem(0.0);
         steps = steps / energy.mask_fill(silent.clone(), 1.0);
         written = written.bool_and(silent.bool_not());
@@ -71,10 +63,10 @@ pub(crate) fn surprise(rules: &Rules, learned: &Learned, tokens: &GatedTokens) -
         _ => (rules.retentions(tokens), learned.smoothed_surprise.clone()),
     };
     Surprise {
-        outers: gradients.outers,
+        outers,
         prediction,
         values: tokens.values.clone(),
-        thresholds,
+        thresholds: rules.error_thresholds(tokens),
         relative_error,
         steps,
         written,

@@ -3,17 +3,18 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::evaluation::relative_errors_in_update;
 use super::learned::Learned;
 use super::neural_memory::{NeuralMemory, check_memories};
 use super::passed::{Form, Tail};
+use super::plan::Engine;
 use super::state::{MemoryState, WriteReport};
 use super::state_delta::StateDelta;
 use super::stream::Advanced;
 use super::tokens::{GatedTokens, Tokens};
 use super::updated::Detail;
 use crate::error::InputError;
-use crate::miras::StaticMaps;
-use crate::ops::{host_floats, relative_errors};
+use crate::ops::host_floats;
 
 impl NeuralMemory {
     /// Learns: writes the tokens in order, as the configuration says.
@@ -79,16 +80,32 @@ impl NeuralMemory {
         if tokens == 0 {
             return Ok(vec![WriteReport::default(); memories]);
         }
-        let given = Tokens::new(keys.clone(), values.clone());
-        GatedTokens::resolve(given, 0, 1).check_finite()?;
-        if let Some(rows) = &self.rows {
-            return Ok(rows.write(states, keys, values));
+        let given = GatedTokens::resolve(Tokens::new(keys.clone(), values.clone()), 0, 1);
+        given.check_finite()?;
+        let are_stacked = self.are_stacked(states, given);
+        match &self.rules.plan.engine {
+            Engine::Rows(rule) => Ok(self.write_rows(rule, states, keys, values)),
+            Engine::Dense(_) | Engine::Tensors if are_stacked => {
+                self.write_in_step(states, keys, values)
+            }
+            Engine::Dense(_) | Engine::Tensors => self.write_each(states, keys, values),
         }
-        let alone = memories > 1
-            && (self.dense_ops(states, &[&keys, &values])).is_some_and(|dense| !dense.ops.stacks());
-        if !alone && self.in_step(states) {
-            return self.write_in_step(states, keys, values);
-        }
+    }
+
+    /// Whether these memories are written as one batch of tensors, and not each for itself.
+    fn are_stacked(&self, states: &[MemoryState], given: GatedTokens) -> bool {
+        let dense = self.dense_ops(states, &[&given], None);
+        let stacks = states.len() == 1 || dense.is_none_or(|dense| dense.ops.stacks());
+        stacks && self.in_step(states)
+    }
+
+    /// Writes to many memories, one beside the other.
+    fn write_each(
+        &self,
+        states: &mut [MemoryState],
+        keys: Tensor<3>,
+        values: Tensor<3>,
+    ) -> Result<Vec<WriteReport>, InputError> {
         let before = states.to_vec();
         let of_each = |tensor: Tensor<3>| tensor.split(1, 0).into_iter();
         let tokens: Vec<_> = of_each(keys).zip(of_each(values)).enumerate().collect();
@@ -183,7 +200,7 @@ impl NeuralMemory {
 
     /// Drops states; the operations may use their room again.
     fn recycle(&self, states: Vec<MemoryState>) {
-        if let Some(dense) = self.dense_ops(&states, &[]) {
+        if let Some(dense) = self.dense_ops(&states, &[], None) {
             for state in states {
                 let learned = state.learned;
                 dense.ops.recycle(learned.accumulators);
@@ -196,7 +213,7 @@ impl NeuralMemory {
 
     /// A memory in which a number is not finite any more, if there is one.
     fn diverged(&self, advanced: &Advanced) -> Option<usize> {
-        let finite = self.ops.all_finite(&advanced.after.numbers());
+        let finite = self.rules.ops.all_finite(&advanced.after.numbers());
         finite.iter().position(|finite| !finite)
     }
 
@@ -205,29 +222,24 @@ impl NeuralMemory {
         let Some(before) = &advanced.before else {
             return vec![None; memories];
         };
-        let deltas = StateDelta::of_each(self.ops.as_ref(), &self.rules, before, &advanced.after);
+        let ops = self.rules.ops.as_ref();
+        let deltas = StateDelta::of_each(ops, &self.rules, before, &advanced.after);
         deltas.into_iter().map(Some).collect()
     }
 
     /// Relative errors of the newest tokens that wait, at the base of their update.
     fn surprise_of_pending(&self, states: &[MemoryState], newest: usize) -> Tensor<2> {
         let learned = Learned::stack(&states.iter().map(|s| &s.learned).collect::<Vec<_>>());
-        let pending = learned
-            .pending
-            .clone()
-            .expect("only called with pending tokens");
+        let pending = learned.pending.as_ref();
+        let pending = pending.expect("only called with pending tokens");
         let count = pending.len();
-        if let Some(dense) = self.dense_ops(states, &[&pending.keys, &pending.values]) {
+        if let Some(dense) = self.dense_ops(states, &[pending], None) {
             let newest = pending.range(count - newest, count);
             let weights = &learned.accumulators;
             let (keys, values) = (newest.keys, newest.values);
             return dense.ops.relative_error(dense.rule, weights, keys, values);
         }
-        // As many rows as the update will have, and with them its bits.
-        let full = pending.pad_to(self.config().update.update_size, self.config());
-        let base = self.rules.base_weights(&learned);
-        let architecture = &self.config().miras.architecture;
-        let prediction = architecture.predict(&StaticMaps(&base), self.lift(full.keys));
-        relative_errors(prediction, full.values).narrow(1, count - newest, newest)
+        let lift = |keys: Tensor<3>| self.lift(keys);
+        relative_errors_in_update(&self.rules, &learned, pending, newest, &lift)
     }
 }

@@ -15,6 +15,7 @@ mod dense;
 mod expansion;
 mod finite;
 mod host;
+mod host_activation;
 mod host_dense;
 mod host_rounded;
 mod host_tensor;

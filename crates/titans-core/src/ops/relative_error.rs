@@ -13,6 +13,11 @@ pub(crate) fn relative(error: f32, value: f32) -> f32 {
             .max(f32::MIN_POSITIVE)
 }
 
+/// `||row||`.
+pub(super) fn norm(row: &[f32]) -> f32 {
+    row.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
 /// How far a prediction is from a value, `||prediction - value|| / ||value||`, at most 1000:
 /// what the surprise gate compares with its threshold.
 pub fn relative_error(prediction: &[f32], value: &[f32]) -> f32 {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod draw;
+pub(crate) mod layer;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use draw::sample;

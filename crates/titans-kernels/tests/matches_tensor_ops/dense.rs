@@ -299,7 +299,7 @@ fn every_activation_has_the_slope_of_its_equation() {
 }
 
 #[test]
-fn a_prediction_hangs_on_its_key_and_an_update_on_its_memory_alone() {
+fn a_prediction_depends_on_its_key_and_an_update_on_its_memory_alone() {
     let gpu = device();
     let ops = CubeOps::default();
     let case = Case::new(5, [3, 71, 23, 29, 31, 2, 1], Activation::Gelu, 0.5);

@@ -55,7 +55,7 @@ impl Comparison {
 const LOOP_LOOKS: u64 = 10;
 
 /// Whether a rollback at look `now` is the second within ten looks: the stream, not an
-/// accident, takes recall away, and going back again would go on for ever.
+/// accident, takes recall away, and going back would never end.
 pub(crate) fn is_loop(last_rollback: Option<u64>, now: u64) -> bool {
     last_rollback.is_some_and(|last| now.saturating_sub(last) < LOOP_LOOKS)
 }

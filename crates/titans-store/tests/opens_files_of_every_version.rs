@@ -1,5 +1,5 @@
-//! Files that version 1 wrote open for ever: exact, compact, sealed, and a folder with a
-//! journal. `TITANMEM_WRITE_FIXTURE=1` writes those that are missing; none ever changes.
+//! Files that version 1 wrote open in every later version: exact, compact, sealed, and a folder
+//! with a journal. `TITANMEM_WRITE_FIXTURE=1` writes those that are missing; none ever changes.
 #![allow(clippy::unwrap_used)]
 
 mod common;
