@@ -23,8 +23,8 @@ const QUERIES: usize = 128;
 /// The hook. Rows go in as they lie in the cache, by their stride; nobody waits until they are
 /// learned.
 fn evict(memory: &UserMemory, page: &[f32]) -> Result<(), RuntimeError> {
-    let keys = Rows::f32(page, PAGE, DIM).with_row_stride(ROW);
-    let values = Rows::f32(&page[DIM..], PAGE, DIM).with_row_stride(ROW);
+    let keys = Rows::matrix(page, DIM).with_row_stride(ROW);
+    let values = Rows::matrix(&page[DIM..], DIM).with_row_stride(ROW);
     let _ticket = memory.observe(keys, values)?;
     Ok(())
 }
@@ -33,7 +33,7 @@ fn evict(memory: &UserMemory, page: &[f32]) -> Result<(), RuntimeError> {
 /// here, so the length of what is recalled tells how well it is known, and serves as its score.
 fn attend(memory: &UserMemory, query: &[f32], window: &[f32]) -> Result<Vec<f32>, RuntimeError> {
     let mut recalled = vec![0.0; DIM];
-    memory.recall_into(Rows::f32(query, 1, DIM), &mut recalled)?;
+    memory.recall_into(Rows::row(query), &mut recalled)?;
     let known = dot(&recalled, &recalled).sqrt();
     Ok(attention(query, window, Some((known, &recalled))))
 }

@@ -103,7 +103,7 @@ fn made_up(seed: usize, count: usize) -> Vec<f32> {
 
 /// Rows as a memory takes them, brought to length one at the door.
 fn rows(data: &[f32]) -> Rows<'_> {
-    Rows::f32(data, data.len() / DIM, DIM).unit()
+    Rows::matrix(data, DIM).unit()
 }
 
 /// Prints a line. A reader that has closed the pipe is no error, a full disk is.

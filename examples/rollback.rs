@@ -96,7 +96,7 @@ fn recall(memory: &UserMemory, keys: &[f32], values: &[f32]) -> Result<f64, Runt
 
 /// Rows as a memory takes them, brought to length one at the door.
 fn rows(data: &[f32]) -> Rows<'_> {
-    Rows::f32(data, data.len() / DIM, DIM).unit()
+    Rows::matrix(data, DIM).unit()
 }
 
 /// Made-up numbers, the same for the same seed.

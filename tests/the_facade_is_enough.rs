@@ -189,7 +189,7 @@ fn rows_receipts_and_errors_need_no_other_crate() -> Result<(), Box<dyn std::err
     let root = tempfile::tempdir()?;
     let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
     let row = [titanmem::half::f16::from_f32(0.125); 64];
-    let row = Rows::f16(&row, 1, 64);
+    let row = Rows::row(&row);
     runtime.user("ada")?.observe(row, row)?.wait()?;
     let receipt = runtime.forget_user("ada")?.expect("there was a memory");
     assert_eq!(receipt.erasure, Erasure::Unlinked);

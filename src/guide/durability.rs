@@ -37,7 +37,7 @@
 //! let runtime = Runtime::open(&dir, config.clone())?;
 //! let memory = runtime.user("ada")?;
 //! let row = [0.125_f32; 64];
-//! let ticket = memory.observe(Rows::f32(&row, 1, 64), Rows::f32(&row, 1, 64))?;
+//! let ticket = memory.observe(Rows::row(&row), Rows::row(&row))?;
 //! ticket.wait_visible()?; // recalls see it
 //! ticket.wait()?; // whoever waits for the disk does not wait for the hour
 //! assert_eq!(memory.progress().durable, 1);

@@ -104,7 +104,7 @@
 //! # let (server, backups) = (root.path().join("server"), root.path().join("backups"));
 //! # let drill = root.path().join("drill");
 //! let row: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
-//! let row = Rows::f32(&row, 1, 64);
+//! let row = Rows::row(&row);
 //! let mut config = RuntimeConfig::default();
 //! // Every second, so that this example need not wait for a day.
 //! let every = Duration::from_secs(1);

@@ -55,7 +55,7 @@
 //! # let dir = root.path().join("memories");
 //! let runtime = Runtime::open(&dir, RuntimeConfig::default())?;
 //! let row = [0.125_f32; 64];
-//! runtime.user("ada")?.observe(Rows::f32(&row, 1, 64), Rows::f32(&row, 1, 64))?.wait()?;
+//! runtime.user("ada")?.observe(Rows::row(&row), Rows::row(&row))?.wait()?;
 //!
 //! let receipt = runtime.forget_user("ada")?.expect("there was a memory");
 //! assert!(receipt.is_complete());

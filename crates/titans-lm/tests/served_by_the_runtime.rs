@@ -54,7 +54,7 @@ fn what_the_layer_writes_is_recalled_from_a_reopened_store() {
     let open = || Runtime::open(dir.path(), runtime_config.clone()).expect("opens");
     let runtime = open();
     let memory = runtime.user("reader").expect("a user");
-    let ticket = memory.observe(Rows::f32(&keys, count, 256), Rows::f32(&values, count, 32));
+    let ticket = memory.observe(Rows::matrix(&keys, 256), Rows::matrix(&values, 32));
     ticket.expect("taken").wait().expect("durable");
     drop(memory);
     runtime.close(std::time::Duration::from_secs(10));
@@ -64,7 +64,7 @@ fn what_the_layer_writes_is_recalled_from_a_reopened_store() {
     let query = floats(winners.forward(all.narrow(1, 5, 1)));
     let mut recalled = vec![0.0; 32];
     memory
-        .recall_into(Rows::f32(&query, 1, 256), &mut recalled)
+        .recall_into(Rows::row(&query), &mut recalled)
         .expect("recalls");
     let query: Tensor<2> = Tensor::from_data(
         burn::tensor::TensorData::new(query, [1, 256]),

@@ -92,14 +92,16 @@ impl Tokens {
     }
 
     fn observe(&self, memory: &UserMemory, count: usize) {
-        let rows = |data| Rows::f32(data, count, self.dim);
-        let _ = memory
-            .observe(rows(&self.keys), rows(&self.values))
-            .unwrap();
+        let rows = |data| Rows::matrix(data, self.dim);
+        let (keys, values) = (
+            &self.keys[..count * self.dim],
+            &self.values[..count * self.dim],
+        );
+        let _ = memory.observe(rows(keys), rows(values)).unwrap();
     }
 
     fn recall(&self, memory: &UserMemory, recalled: &mut [f32]) {
-        let query = Rows::f32(&self.keys[..self.dim], 1, self.dim);
+        let query = Rows::row(&self.keys[..self.dim]);
         memory.recall_into(query, recalled).unwrap();
     }
 }
@@ -223,7 +225,9 @@ fn reading(pairs: usize, scale: usize) {
     };
     // No query is a load and nothing else.
     bench.compare("load of a snapshot", 2000 * scale, &mut || {
-        memory.recall_into(Rows::f32(&[], 0, 64), &mut []).unwrap();
+        memory
+            .recall_into(Rows::matrix::<f32>(&[], 64), &mut [])
+            .unwrap();
     });
     let mut recalled = [0.0; 64];
     bench.compare("recall of one query, d 64", 20 * scale, &mut || {
@@ -517,7 +521,7 @@ fn foreign(loads: usize) {
         for turn in 0..loads.div_ceil(1000) {
             let user = runtime.user(&(turn % 16).to_string()).unwrap();
             for _ in 0..1000 {
-                let load = user.recall_into(Rows::f32(&[], 0, 64), &mut []);
+                let load = user.recall_into(Rows::matrix::<f32>(&[], 64), &mut []);
                 refused += usize::from(load.is_err());
             }
         }

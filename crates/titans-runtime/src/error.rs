@@ -103,6 +103,20 @@ pub enum RuntimeError {
         /// The size that was given.
         found: usize,
     },
+    /// A slice of rows ends within one. Nothing of the call was taken.
+    #[error(
+        "the {what} end within a row: {numbers} numbers, but a row has {dim} and begins every {row_stride}"
+    )]
+    PartialRow {
+        /// Which rows.
+        what: &'static str,
+        /// Numbers in the slice.
+        numbers: usize,
+        /// Numbers in a row.
+        dim: usize,
+        /// Numbers from the beginning of a row to that of the next.
+        row_stride: usize,
+    },
     /// A number is NaN or infinite. Nothing of the call was taken.
     #[error("{what} hold {value} at row {row}, column {column}")]
     NotFinite {

@@ -54,10 +54,9 @@ impl Engine {
         let plan = |reply| Command::PlanErasure(keys, reply);
         let Erasure { rows, remains } = self.order(shard, plan)?;
         let wake = || self.line_up(shard);
-        let erasing = rows.keys.len() / key_dim;
         let rows = (
-            Rows::f32(&rows.keys, erasing, key_dim),
-            Rows::f32(&rows.values, erasing, value_dim),
+            Rows::matrix(&rows.keys, key_dim),
+            Rows::matrix(&rows.values, value_dim),
         );
         let bounds = &self.context.bounds;
         let end = shard.push_in_turn(&turn, rows, About::Erases(item), bounds, wake)?;

@@ -35,11 +35,11 @@
 //!
 //! let key: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
 //! let value: Vec<f32> = (0..64).map(|i| (i as f32).cos()).collect();
-//! let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64))?;
+//! let ticket = alice.observe(Rows::row(&key), Rows::row(&value))?;
 //! ticket.wait()?;
 //!
 //! let mut recalled = vec![0.0; 64];
-//! let info = alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
+//! let info = alice.recall_into(Rows::row(&key), &mut recalled)?;
 //! assert_eq!(info.lag, 0);
 //! assert!(recalled.iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-4));
 //! # Ok(())
@@ -104,7 +104,7 @@ pub use memory::UserMemory;
 pub use memory_snapshot::{MemorySnapshot, StoredItem};
 pub use metric::describe_metrics;
 pub use recall::RecallInfo;
-pub use rows::Rows;
+pub use rows::{Element, Rows};
 pub use runtime::{CloseReport, Runtime, UserReport};
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};
 pub use stats::{Latency, Stats};

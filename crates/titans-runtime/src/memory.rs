@@ -74,9 +74,11 @@ impl UserMemory {
         let context = &self.engine.context;
         context.check_process()?;
         let (key_dim, value_dim) = context.widths();
+        keys.check_shape(RowsOf::Keys, key_dim)?;
+        values.check_shape(RowsOf::Values, value_dim)?;
         RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
-        keys.check(RowsOf::Keys, key_dim)?;
-        values.check(RowsOf::Values, value_dim)?;
+        keys.check_numbers(RowsOf::Keys)?;
+        values.check_numbers(RowsOf::Values)?;
         let limit = context.bounds.ledger_bytes;
         if let About::Stored(..) = about
             && limit > 0

@@ -81,15 +81,15 @@ pub(crate) fn surprise(
     surprise: &mut [f32],
 ) -> Result<(), RuntimeError> {
     let (key_dim, value_dim) = context.widths();
-    let tokens = keys.len();
-    RuntimeError::expect_size("the number of value rows", tokens, values.len())?;
+    let (tokens, value_rows) = (keys.len(), values.len());
+    let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
+    let values = values.to_f32(RowsOf::Values, value_dim)?;
+    RuntimeError::expect_size("the number of value rows", tokens, value_rows)?;
     RuntimeError::expect_size(
         "the length of the buffer for surprise",
         tokens,
         surprise.len(),
     )?;
-    let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
-    let values = values.to_f32(RowsOf::Values, value_dim)?;
     if tokens == 0 {
         return Ok(());
     }

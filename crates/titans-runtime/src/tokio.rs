@@ -18,9 +18,9 @@
 //! let runtime = AsyncRuntime::open(&dir, RuntimeConfig::default()).await?;
 //! let alice = runtime.user("alice").await?;
 //! let (key, value) = ([0.125; 64], [0.25; 64]);
-//! let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64)).await?;
+//! let ticket = alice.observe(Rows::row(&key), Rows::row(&value)).await?;
 //! ticket.wait().await?;
-//! let (recalled, info) = alice.recall(Rows::f32(&key, 1, 64)).await?;
+//! let (recalled, info) = alice.recall(Rows::row(&key)).await?;
 //! assert_eq!((recalled.len(), info.lag), (64, 0));
 //! # Ok(())
 //! # })
@@ -230,7 +230,7 @@ impl AsyncMemory {
         let memory = self.memory.clone();
         blocking(move || {
             let mut recalled = vec![0.0; rows * value_dim];
-            let info = memory.recall_into(Rows::f32(&queries, rows, key_dim), &mut recalled)?;
+            let info = memory.recall_into(Rows::matrix(&queries, key_dim), &mut recalled)?;
             Ok((recalled, info))
         })
         .await
@@ -276,13 +276,12 @@ impl AsyncMemory {
         + Send
         + 'static,
     ) -> Result<AsyncTicket, RuntimeError> {
-        let (key_rows, value_rows) = (keys.len(), values.len());
         let (key_dim, value_dim) = self.memory.widths();
         let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
         let values = values.to_f32(RowsOf::Values, value_dim)?;
         let ticket = self.with(move |memory| {
-            let keys = Rows::f32(&keys, key_rows, key_dim);
-            observe(memory, keys, Rows::f32(&values, value_rows, value_dim))
+            let keys = Rows::matrix(&keys, key_dim);
+            observe(memory, keys, Rows::matrix(&values, value_dim))
         });
         Ok(ticket.await?.into())
     }

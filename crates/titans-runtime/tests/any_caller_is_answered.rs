@@ -55,8 +55,8 @@ fn forgetting_in_the_pool_of_the_process_ends() {
         let memory = runtime.user("alice").unwrap();
         (0..32_u64).into_par_iter().for_each(|item| {
             let stream = Stream::new(3, item);
-            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+            let keys = Rows::matrix(&stream.keys, KEY_DIM);
+            let values = Rows::matrix(&stream.values, VALUE_DIM);
             let _ = memory.observe_item(item, keys, values).unwrap();
             let forgotten = memory.forget(item).unwrap().unwrap();
             assert_eq!(forgotten.tokens, 3);
@@ -125,8 +125,8 @@ fn a_row_that_is_too_long_is_refused_under_every_preset_and_the_next_one_works()
         let stream = Stream::with_widths(3, 3, (key_dim, value_dim));
         let poison: Vec<f32> = stream.values.iter().map(|value| value * 1e20).collect();
         let refused = memory.observe(
-            Rows::f32(&stream.keys, 3, key_dim),
-            Rows::f32(&poison, 3, value_dim),
+            Rows::matrix(&stream.keys, key_dim),
+            Rows::matrix(&poison, value_dim),
         );
         let error = refused.unwrap_err();
         assert!(matches!(error, RuntimeError::TooLong { .. }), "{error}");
@@ -145,8 +145,8 @@ fn an_item_that_no_ledger_can_hold_is_refused_and_takes_nobodys_name() {
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(1000, 4);
     let item = |item: u64, tokens: usize| {
-        let keys = Rows::f32(&stream.keys, tokens, KEY_DIM);
-        let values = Rows::f32(&stream.values, tokens, VALUE_DIM);
+        let keys = Rows::matrix(&stream.keys[..tokens * KEY_DIM], KEY_DIM);
+        let values = Rows::matrix(&stream.values[..tokens * VALUE_DIM], VALUE_DIM);
         memory.observe_item(item, keys, values)
     };
     for small in 0..10 {
@@ -213,8 +213,8 @@ fn a_sink_may_call_the_runtime() {
         // Other values under the same keys: what was known is gone.
         let other = Stream::new(16 * CHUNK, 10);
         let harmful = || {
-            let keys = Rows::f32(&stream.keys, 2 * CHUNK, KEY_DIM);
-            let values = Rows::f32(&other.values, 2 * CHUNK, VALUE_DIM);
+            let keys = Rows::matrix(&stream.keys[..2 * CHUNK * KEY_DIM], KEY_DIM);
+            let values = Rows::matrix(&other.values[..2 * CHUNK * VALUE_DIM], VALUE_DIM);
             memory.observe(keys, values)
         };
         eventually("recall drops", || {
@@ -274,8 +274,8 @@ fn closing_while_a_memory_is_rebuilt_or_forgotten_ends() {
             let runtime = Runtime::open(root.path(), config).unwrap();
             let memory = runtime.user("alice").unwrap();
             let stream = Stream::new(4 * CHUNK, round);
-            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+            let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
+            let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
             let _ = memory.observe_item(1_u64, keys, values).unwrap();
             let _ = stream.observe(&memory, 3..4 * CHUNK).unwrap();
             memory

@@ -23,13 +23,10 @@ async fn observe(
     memory: &AsyncMemory,
     tokens: std::ops::Range<usize>,
 ) -> Result<AsyncTicket, RuntimeError> {
-    let count = tokens.len();
     let keys = &stream.keys[tokens.start * KEY_DIM..tokens.end * KEY_DIM];
     let values = &stream.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
-    let keys = Rows::f32(keys, count, KEY_DIM);
-    memory
-        .observe(keys, Rows::f32(values, count, VALUE_DIM))
-        .await
+    let keys = Rows::matrix(keys, KEY_DIM);
+    memory.observe(keys, Rows::matrix(values, VALUE_DIM)).await
 }
 
 #[test]
@@ -52,7 +49,7 @@ fn what_is_awaited_equals_what_is_waited_for() {
         ticket.wait().await.unwrap();
         ticket.wait_timeout(SOON).await.unwrap();
         assert!(ticket.sync().is_durable());
-        let queries = Rows::f32(&stream.keys, stream.tokens(), KEY_DIM);
+        let queries = Rows::matrix(&stream.keys, KEY_DIM);
         let (recalled, info) = memory.recall(queries).await.unwrap();
         assert!(recalled == waited && info.lag == 0);
         assert!(stream.recall(memory.sync()) == waited);
@@ -100,8 +97,8 @@ fn an_item_is_handed_over_taken_back_and_learned_away() {
     run(async {
         let runtime = AsyncRuntime::open(root.path(), config).await.unwrap();
         let memory = runtime.user("alice").await.unwrap();
-        let keys = Rows::f32(&stream.keys, CHUNK, KEY_DIM);
-        let values = Rows::f32(&stream.values, CHUNK, VALUE_DIM);
+        let keys = Rows::matrix(&stream.keys, KEY_DIM);
+        let values = Rows::matrix(&stream.values, VALUE_DIM);
         let ticket = memory.observe_item(7_u64, keys, values).await.unwrap();
         ticket.wait().await.unwrap();
         assert!(memory.forget(8_u64).await.unwrap().is_none());
@@ -110,7 +107,7 @@ fn an_item_is_handed_over_taken_back_and_learned_away() {
         AsyncTicket::from(forgotten.ticket).wait().await.unwrap();
         let rebuilt = memory.rebuild().await.unwrap();
         assert_eq!(rebuilt.tokens_replayed, 0, "the item was all there was");
-        let query = Rows::f32(&stream.keys, 1, KEY_DIM);
+        let query = Rows::row(&stream.keys[..KEY_DIM]);
         let (recalled, _) = memory.recall(query).await.unwrap();
         assert!(recalled.iter().all(|number| *number == 0.0));
     });
@@ -169,11 +166,11 @@ fn errors_are_those_of_the_twin() {
         let error = AsyncRuntime::open(root.path(), config()).await.unwrap_err();
         assert!(matches!(error, RuntimeError::RootLocked { .. }), "{error}");
         let memory = runtime.user("alice").await.unwrap();
-        let short = Rows::f32(&stream.keys, 1, KEY_DIM - 1);
+        let short = Rows::row(&stream.keys[..KEY_DIM - 1]);
         let error = memory.recall(short).await.unwrap_err();
         assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
-        let none = Rows::f32(&[], 0, VALUE_DIM);
-        let key = Rows::f32(&stream.keys, 1, KEY_DIM);
+        let none = Rows::matrix::<f32>(&[], VALUE_DIM);
+        let key = Rows::row(&stream.keys[..KEY_DIM]);
         let error = memory.observe(key, none).await.unwrap_err();
         assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
     });

@@ -114,8 +114,8 @@ fn learn_beside_poison(config: &RuntimeConfig, stream: &Stream, alone: &MemoryIm
     for (index, user) in users.iter().enumerate() {
         let _ = stream.observe(user, 0..CHUNK).unwrap();
         if index == POISONED {
-            let keys = Rows::f32(&same_key, CHUNK, key_dim);
-            let values = Rows::f32(&poison, CHUNK, value_dim);
+            let keys = Rows::matrix(&same_key, key_dim);
+            let values = Rows::matrix(&poison, value_dim);
             poisoned = Some(user.observe(keys, values).unwrap());
         }
         let _ = stream.observe(user, CHUNK..4 * CHUNK).unwrap();

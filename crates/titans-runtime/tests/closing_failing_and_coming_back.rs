@@ -152,8 +152,8 @@ fn numbers_that_overflow_inside_a_chunk_do_not_replace_a_good_snapshot() {
     values[VALUE_DIM..].fill(-6e18);
     let ticket = memory
         .observe(
-            Rows::f32(&keys, 2, KEY_DIM),
-            Rows::f32(&values, 2, VALUE_DIM),
+            Rows::matrix(&keys, KEY_DIM),
+            Rows::matrix(&values, VALUE_DIM),
         )
         .unwrap();
     // Handed over behind the poison, before anybody knows of it.
@@ -323,9 +323,8 @@ fn an_item_that_was_cut_off_by_closing_is_not_known() {
     let stream = Stream::new(4000 * CHUNK, 9);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            let tokens = stream.tokens();
-            let keys = Rows::f32(&stream.keys, tokens, KEY_DIM);
-            let values = Rows::f32(&stream.values, tokens, VALUE_DIM);
+            let keys = Rows::matrix(&stream.keys, KEY_DIM);
+            let values = Rows::matrix(&stream.values, VALUE_DIM);
             memory.observe_item(7_u64, keys, values).map(drop)
         });
         while memory.progress().visible == 0 {

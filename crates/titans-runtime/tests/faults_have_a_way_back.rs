@@ -122,8 +122,8 @@ fn one_failed_step_of_a_save_costs_nothing_but_time() {
                     let stream = Stream::new(6 * CHUNK, 6);
                     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
                     injector.fail_steps(step, 1, Fault::Error(ENOSPC));
-                    let keys = Rows::f32(&stream.keys, 6 * CHUNK, KEY_DIM);
-                    let values = Rows::f32(&stream.values, 6 * CHUNK, VALUE_DIM);
+                    let keys = Rows::matrix(&stream.keys, KEY_DIM);
+                    let values = Rows::matrix(&stream.values, VALUE_DIM);
                     let ticket = memory.observe_item(1_u64, keys, values).unwrap();
                     while let Err(error) = ticket.wait() {
                         assert!(error.is_retryable(), "step {step}: {error}");
@@ -214,8 +214,8 @@ fn a_rebuild_that_fails_at_any_step_leaves_one_memory_and_not_two() {
             });
             let memory = runtime.user("alice").unwrap();
             let stream = Stream::new(3 * CHUNK, 11);
-            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+            let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
+            let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
             let _ = memory.observe_item(1_u64, keys, values).unwrap();
             let _ = stream.observe(&memory, 3..3 * CHUNK).unwrap();
             let forgotten = memory.forget(1_u64).unwrap().unwrap();
@@ -272,8 +272,8 @@ fn unfinished(
         });
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(CHUNK, 13);
-        let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-        let values = Rows::f32(&stream.values, 3, VALUE_DIM);
+        let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
+        let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
         let _ = memory.observe_item(1_u64, keys, values).unwrap();
         memory.forget(1_u64).unwrap().unwrap();
         memory.flush().unwrap();

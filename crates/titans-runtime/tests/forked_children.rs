@@ -51,8 +51,8 @@ fn ask(inherited: &Inherited) -> Result<(), String> {
         stream,
     } = inherited;
     let mut recalled = vec![0.0; 2 * VALUE_DIM];
-    let keys = Rows::f32(&stream.keys[..2 * KEY_DIM], 2, KEY_DIM);
-    let values = Rows::f32(&stream.values[..2 * VALUE_DIM], 2, VALUE_DIM);
+    let keys = Rows::matrix(&stream.keys[..2 * KEY_DIM], KEY_DIM);
+    let values = Rows::matrix(&stream.values[..2 * VALUE_DIM], VALUE_DIM);
     refused("observe", memory.observe(keys, values))?;
     refused("observe_item", memory.observe_item(1_u64, keys, values))?;
     refused("recall_into", memory.recall_into(keys, &mut recalled))?;
@@ -265,8 +265,8 @@ fn a_child_on_tokio_is_refused_too() {
         .build()
         .unwrap();
     let stream = Stream::new(CHUNK, 1);
-    let keys = Rows::f32(&stream.keys, CHUNK, KEY_DIM);
-    let values = Rows::f32(&stream.values, CHUNK, VALUE_DIM);
+    let keys = Rows::matrix(&stream.keys, KEY_DIM);
+    let values = Rows::matrix(&stream.values, VALUE_DIM);
     let (runtime, memory, ticket) = parent.block_on(async {
         let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
         let memory = runtime.user("alice").await.unwrap();

@@ -69,7 +69,7 @@ fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
     keys.extend(other_keys);
     values.extend(other_values);
     let mut surprise = [0.0; 2];
-    let rows_of = |numbers| Rows::f32(numbers, 2, DIM);
+    let rows_of = |numbers| Rows::matrix(numbers, DIM);
     memory
         .surprise_into(rows_of(&keys), rows_of(&values), &mut surprise)
         .unwrap();

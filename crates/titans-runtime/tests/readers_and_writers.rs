@@ -26,7 +26,7 @@ fn versions_rise_by_whole_chunks_while_reading() {
                     let (mut reads, mut newest) = (0, 0);
                     let mut recalled = vec![0.0; VALUE_DIM];
                     while !done.load(Ordering::Acquire) {
-                        let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+                        let query = Rows::row(&stream.keys[..KEY_DIM]);
                         let info = memory.recall_into(query, &mut recalled).unwrap();
                         assert!(info.version >= newest);
                         newest = info.version;
@@ -47,7 +47,7 @@ fn versions_rise_by_whole_chunks_while_reading() {
     });
     assert!(reads > 0);
     let mut recalled = vec![0.0; VALUE_DIM];
-    let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+    let query = Rows::row(&stream.keys[..KEY_DIM]);
     let info = memory.recall_into(query, &mut recalled).unwrap();
     assert_eq!((info.version, info.lag), (40, 0));
 }
@@ -113,18 +113,26 @@ fn rows_that_do_not_fit_are_refused_and_nothing_is_taken() {
     let (key, value) = ([0.5; KEY_DIM], [0.5; VALUE_DIM]);
     let mut bad = value;
     bad[3] = f32::INFINITY;
-    let keys = Rows::f32(&key, 1, KEY_DIM);
+    let keys = Rows::row(&key);
     for (error, part) in [
         (
-            memory.observe(keys, Rows::f32(&[], 0, VALUE_DIM)),
+            memory.observe(keys, Rows::matrix::<f32>(&[], VALUE_DIM)),
             "number of value rows is 0, expected 1",
         ),
         (
-            memory.observe(Rows::f32(&key, 2, 8), Rows::f32(&value, 2, 4)),
+            memory.observe(Rows::matrix(&key, 8), Rows::matrix(&value, 4)),
             "width of the keys is 8, expected 16",
         ),
         (
-            memory.observe(keys, Rows::f32(&bad, 1, VALUE_DIM)),
+            memory.observe(Rows::matrix(&key[1..], KEY_DIM), Rows::row(&value)),
+            "keys end within a row: 15 numbers, but a row has 16 and begins every 16",
+        ),
+        (
+            memory.observe(keys, Rows::matrix(&value, 0)),
+            "width of the values is 0, expected 8",
+        ),
+        (
+            memory.observe(keys, Rows::row(&bad)),
             "values hold inf at row 0, column 3",
         ),
     ] {
@@ -135,7 +143,7 @@ fn rows_that_do_not_fit_are_refused_and_nothing_is_taken() {
     assert!(error.to_string().contains("is 3, expected 8"), "{error}");
     assert_eq!(memory.progress().accepted, 0);
     memory
-        .recall_into(Rows::f32(&[], 0, KEY_DIM), &mut [])
+        .recall_into(Rows::matrix::<f32>(&[], KEY_DIM), &mut [])
         .unwrap();
 }
 

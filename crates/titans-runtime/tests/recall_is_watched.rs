@@ -78,10 +78,7 @@ fn write_over(memory: &UserMemory, stored: &Stream, pairs: std::ops::Range<usize
     let keys = &stored.keys[pairs.start * DIM..pairs.end * DIM];
     let other = stream(pairs.len(), 999);
     let _ = memory
-        .observe(
-            Rows::f32(keys, pairs.len(), DIM),
-            Rows::f32(&other.values, pairs.len(), DIM),
-        )
+        .observe(Rows::matrix(keys, DIM), Rows::matrix(&other.values, DIM))
         .unwrap();
 }
 
@@ -188,8 +185,8 @@ fn what_was_forgotten_is_not_brought_back() {
     let _ = memory
         .observe_item(
             7_u64,
-            Rows::f32(&item.keys, 2, DIM),
-            Rows::f32(&item.values, 2, DIM),
+            Rows::matrix(&item.keys, DIM),
+            Rows::matrix(&item.values, DIM),
         )
         .unwrap();
     let stored = stream(PAIRS, 3);
@@ -236,7 +233,7 @@ fn confidence_tells_what_is_known_from_what_is_not_and_probes_come_back() {
     let stored = stream(PAIRS, 6);
     let confidence = |memory: &UserMemory, stored: &Stream, rows: usize| {
         let mut recalled = vec![0.0; rows * DIM];
-        let queries = Rows::f32(&stored.keys, rows, DIM);
+        let queries = Rows::matrix(&stored.keys[..rows * DIM], DIM);
         let info = memory.recall_into(queries, &mut recalled).unwrap();
         info.confidence
     };

@@ -65,7 +65,7 @@ fn a_rollback_while_learning_drops_what_waits_and_readers_never_go_back() {
         let rolled_back = memory.roll_back().unwrap();
         assert_eq!(rolled_back.tokens, CHUNK as u64);
         let mut recalled = vec![0.0; VALUE_DIM];
-        let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+        let query = Rows::row(&stream.keys[..KEY_DIM]);
         let info = memory.recall_into(query, &mut recalled).unwrap();
         assert!(info.version > newest);
         assert_eq!(info.lag, 0);

@@ -87,8 +87,8 @@ impl Case {
             return;
         };
         let tokens = dice.throw(2 * CHUNK as u64) as usize;
-        let keys = Rows::f32(&self.stream.keys[..tokens * KEY_DIM], tokens, KEY_DIM);
-        let values = Rows::f32(&self.stream.values[..tokens * VALUE_DIM], tokens, VALUE_DIM);
+        let keys = Rows::matrix(&self.stream.keys[..tokens * KEY_DIM], KEY_DIM);
+        let values = Rows::matrix(&self.stream.values[..tokens * VALUE_DIM], VALUE_DIM);
         let observed = match dice.throw(3) {
             0 => memory.observe_item(dice.throw(3), keys, values),
             _ => memory.observe(keys, values),
@@ -235,8 +235,8 @@ fn run_and_close(seed: u64) {
                         3 => memory.forget(1_u64).map(drop),
                         4 => memory.flush(),
                         5 => {
-                            let keys = Rows::f32(&stream.keys, 2 * CHUNK, KEY_DIM);
-                            let values = Rows::f32(&stream.values, 2 * CHUNK, VALUE_DIM);
+                            let keys = Rows::matrix(&stream.keys, KEY_DIM);
+                            let values = Rows::matrix(&stream.values, VALUE_DIM);
                             memory.observe_item(1_u64, keys, values).map(drop)
                         }
                         _ => stream.observe(memory, 0..CHUNK + 1).map(drop),

@@ -252,11 +252,11 @@ fn read(runtime: &Runtime, slots: &Slots, dice: &mut Dice, loads: &AtomicU64) {
     let key: Vec<f32> = user.stream().keys[..KEY_DIM].to_vec();
     for _ in 0..20 {
         for _ in 0..1000 {
-            let info = memory.recall_into(Rows::f32(&[], 0, KEY_DIM), &mut []);
+            let info = memory.recall_into(Rows::matrix::<f32>(&[], KEY_DIM), &mut []);
             newest = check_version(info, newest);
         }
         let mut recalled = [0.0; VALUE_DIM];
-        let info = memory.recall_into(Rows::f32(&key, 1, KEY_DIM), &mut recalled);
+        let info = memory.recall_into(Rows::row(&key), &mut recalled);
         newest = check_version(info, newest);
         assert!(recalled.iter().all(|x| x.is_finite()));
         loads.fetch_add(1001, Ordering::Relaxed);
@@ -392,7 +392,7 @@ fn alone(core: &NeuralMemory, stream: &Stream, tokens: usize) -> Vec<f32> {
 
 fn recall(memory: &UserMemory, stream: &Stream) -> Vec<f32> {
     let mut recalled = vec![0.0; QUERIES * VALUE_DIM];
-    let queries = Rows::f32(&stream.keys[..QUERIES * KEY_DIM], QUERIES, KEY_DIM);
+    let queries = Rows::matrix(&stream.keys[..QUERIES * KEY_DIM], KEY_DIM);
     memory.recall_into(queries, &mut recalled).unwrap();
     recalled
 }

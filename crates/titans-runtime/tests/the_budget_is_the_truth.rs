@@ -95,8 +95,8 @@ const CASES: [(&str, fn()); 5] = [
     ("with full ledgers", || {
         grows_as_it_says("with full ledgers", 40, |memory, stream| {
             for item in 0..2048_usize {
-                let keys = Rows::f32(&stream.keys[item * 64..][..64], 1, 64);
-                let values = Rows::f32(&stream.values[item * 64..][..64], 1, 64);
+                let keys = Rows::row(&stream.keys[item * 64..][..64]);
+                let values = Rows::row(&stream.values[item * 64..][..64]);
                 let _ = memory.observe_item(item as u64, keys, values).unwrap();
             }
             memory.flush().unwrap();

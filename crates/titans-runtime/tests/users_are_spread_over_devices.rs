@@ -42,7 +42,7 @@ fn recall(root: &Path, config: RuntimeConfig, learn: bool) -> Vec<Vec<f32>> {
         .map(|(user, stream)| {
             let mut recalled = vec![0.0; CHUNK * widths.1];
             let keys = &stream.keys[..CHUNK * widths.0];
-            user.recall_into(Rows::f32(keys, CHUNK, widths.0), &mut recalled)
+            user.recall_into(Rows::matrix(keys, widths.0), &mut recalled)
                 .unwrap();
             recalled
         })

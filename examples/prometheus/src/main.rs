@@ -77,7 +77,7 @@ fn visit(runtime: &Runtime, user: usize, turn: usize) -> Result<(), RuntimeError
         (0..TOKENS * DIM).map(number).collect::<Vec<f32>>()
     };
     let (keys, values) = (row(0.37), row(0.11));
-    let rows = |data| Rows::f32(data, TOKENS, DIM);
+    let rows = |data| Rows::matrix(data, DIM);
     memory.observe(rows(&keys), rows(&values))?.wait()?;
     let mut recalled = vec![0.0; TOKENS * DIM];
     memory.recall_into(rows(&keys), &mut recalled)?;

@@ -46,7 +46,7 @@ pub(crate) fn pair(n: usize) -> (Vec<f32>, Vec<f32>) {
 }
 
 pub(crate) fn rows(numbers: &[f32]) -> Rows<'_> {
-    Rows::f32(numbers, numbers.len() / DIM, DIM)
+    Rows::matrix(numbers, DIM)
 }
 
 pub(crate) fn store(memory: &UserMemory, items: impl IntoIterator<Item = usize>) {

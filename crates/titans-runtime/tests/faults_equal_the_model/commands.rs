@@ -55,8 +55,8 @@ impl World {
         let values = &self.stream.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
         memory.observe_item(
             item,
-            Rows::f32(keys, tokens.len(), KEY_DIM),
-            Rows::f32(values, tokens.len(), VALUE_DIM),
+            Rows::matrix(keys, KEY_DIM),
+            Rows::matrix(values, VALUE_DIM),
         )
     }
 

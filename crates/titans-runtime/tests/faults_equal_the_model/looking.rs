@@ -124,7 +124,7 @@ impl World {
         let queries = self.oracle.queries();
         let rows = queries.len() / KEY_DIM;
         let mut recalled = vec![0.0; rows * VALUE_DIM];
-        let queries = Rows::f32(queries, rows, KEY_DIM);
+        let queries = Rows::matrix(queries, KEY_DIM);
         snapshot.recall_into(queries, &mut recalled).unwrap();
         let items = snapshot.items().map(|piece| (piece.item.0, piece.tokens));
         Known {
