@@ -53,10 +53,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     memory.flush()?;
 
-    let mut recalled = vec![0.0; 64];
-    let mut ask = |question: &str| -> Result<Option<ItemId>, Box<dyn Error>> {
+    let ask = |question: &str| -> Result<Option<ItemId>, Box<dyn Error>> {
         let row = embed(question);
-        let info = memory.recall_into(Rows::row(&row).unit(), &mut recalled)?;
+        let recalled = memory.recall(Rows::row(&row).unit())?;
+        let info = recalled.info();
         let nearest = info
             .neighbours
             .first()

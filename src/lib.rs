@@ -16,7 +16,7 @@
 //!                                                          |
 //!                                                        publish: one pointer swap
 //!                                                          |              |
-//!  recall_into(queries) <----- newest snapshot <-----------+              saver thread
+//!       recall(queries) <----- newest snapshot <-----------+              saver thread
 //!    waits for nobody            never changes                              encode, flush,
 //!                                                                           rename ----> file
 //!  ticket.wait() <------------------------------------------------------------- durable ---+
@@ -44,9 +44,8 @@
 //! let ticket = alice.observe(Rows::row(&key), Rows::row(&value))?;
 //! ticket.wait()?; // learned, and on disk
 //!
-//! let mut recalled = vec![0.0; 64];
-//! alice.recall_into(Rows::row(&key), &mut recalled)?;
-//! assert!(recalled.iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-3));
+//! let recalled = alice.recall(Rows::row(&key))?;
+//! assert!(recalled.row(0).iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-3));
 //! # Ok(())
 //! # }
 //! ```
@@ -177,7 +176,7 @@
 //! on_evict(&sequence, (&keys, &values), (64, 128))?;
 //! sequence.flush()?; // tests and shutdown need this, an engine does not
 //!
-//! let mut read = vec![0.0; 64];
+//! let mut read = vec![0.0; 64]; // may be used again and again
 //! sequence.recall_into(Rows::row(&keys[..64]), &mut read)?;
 //! let error = |(r, v): (&f32, &bf16)| (r - v.to_f32()).powi(2);
 //! let length: f32 = values[..64].iter().map(|v| v.to_f32().powi(2)).sum();
@@ -247,8 +246,8 @@ pub use titans_core::{ComputeDevice as Device, MemoryConfig, Preset};
 pub use titans_runtime::tokio;
 #[doc(inline)]
 pub use titans_runtime::{
-    Durability, ItemId, MemorySnapshot, RecallInfo, Rows, Runtime, RuntimeConfig, RuntimeError,
-    Ticket, UserMemory, WhenFull,
+    Durability, ItemId, MemorySnapshot, RecallInfo, Recalled, Rows, Runtime, RuntimeConfig,
+    RuntimeError, Ticket, UserMemory, WhenFull,
 };
 
 // These have their pages in the modules.

@@ -181,9 +181,7 @@ fn ask(
 ) -> Result<Vec<f32>, Error> {
     let mut key = Vec::with_capacity(config.memory.key_dim);
     features.append_key(question, &mut key);
-    let mut recalled = vec![0.0; config.memory.value_dim];
-    memory.recall_into(Rows::row(&key), &mut recalled)?;
-    Ok(recalled)
+    Ok(memory.recall(Rows::row(&key))?.into())
 }
 
 /// The newest generation below a folder of memories in which one user has learned.

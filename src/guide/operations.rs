@@ -132,10 +132,9 @@
 //! restore_backup(backup, &folder, &request)?;
 //! let ada = Runtime::open(&drill, RuntimeConfig::default())?.user("ada")?; // 5
 //! assert!(ada.skipped().is_empty());
-//! let mut recalled = vec![0.0; 64];
-//! ada.recall_into(row, &mut recalled)?;
+//! let recalled = ada.recall(row)?;
 //! # let expected: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
-//! # assert!(recalled.iter().zip(&expected).all(|(r, e)| (r - e).abs() < 1e-3));
+//! # assert!(recalled.values().iter().zip(&expected).all(|(r, e)| (r - e).abs() < 1e-3));
 //! # Ok(())
 //! # }
 //! ```

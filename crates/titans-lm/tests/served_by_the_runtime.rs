@@ -62,16 +62,14 @@ fn what_the_layer_writes_is_recalled_from_a_reopened_store() {
     let runtime = open();
     let memory = runtime.user("reader").expect("a user");
     let query = floats(winners.forward(all.narrow(1, 5, 1)));
-    let mut recalled = vec![0.0; 32];
-    memory
-        .recall_into(Rows::row(&query), &mut recalled)
-        .expect("recalls");
+    let recalled = memory.recall(Rows::row(&query)).expect("recalls");
     let query: Tensor<2> = Tensor::from_data(
         burn::tensor::TensorData::new(query, [1, 256]),
         &Device::flex(),
     );
     let expected = floats(block.memory().read(&state.layer.memories()[0], query));
     let apart = recalled
+        .values()
         .iter()
         .zip(&expected)
         .map(|(a, b)| (a - b).abs())

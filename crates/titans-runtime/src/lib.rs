@@ -6,7 +6,7 @@
 //! observe --> queue of the user --> learner: one chunk --> publish --> saver: one file
 //!   returns at once      bounded       private copy        a swap       fsync, then durable
 //!                                                            |
-//!                                           recall_into <----+   loads the newest snapshot
+//!                                                recall <----+   loads the newest snapshot
 //! ```
 //!
 //! - [`Runtime`] owns a folder, [`UserMemory`] is one user in it, [`Ticket`] tells when what
@@ -38,10 +38,9 @@
 //! let ticket = alice.observe(Rows::row(&key), Rows::row(&value))?;
 //! ticket.wait()?;
 //!
-//! let mut recalled = vec![0.0; 64];
-//! let info = alice.recall_into(Rows::row(&key), &mut recalled)?;
-//! assert_eq!(info.lag, 0);
-//! assert!(recalled.iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-4));
+//! let recalled = alice.recall(Rows::row(&key))?;
+//! assert_eq!(recalled.info().lag, 0);
+//! assert!(recalled.row(0).iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-4));
 //! # Ok(())
 //! # }
 //! ```
@@ -71,6 +70,7 @@ mod memory_snapshot;
 mod metric;
 mod published;
 mod recall;
+mod recalled;
 mod replay;
 mod root;
 mod rows;
@@ -104,6 +104,7 @@ pub use memory::UserMemory;
 pub use memory_snapshot::{MemorySnapshot, StoredItem};
 pub use metric::describe_metrics;
 pub use recall::RecallInfo;
+pub use recalled::Recalled;
 pub use rows::{Element, Rows};
 pub use runtime::{CloseReport, Runtime, UserReport};
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};

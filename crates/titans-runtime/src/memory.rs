@@ -13,7 +13,8 @@ use crate::health::Health;
 use crate::ledger::{Entry, ItemId};
 use crate::memory_snapshot::MemorySnapshot;
 use crate::published::Reader;
-use crate::recall::{self, RecallInfo, recall};
+use crate::recall::{self, RecallInfo};
+use crate::recalled::Recalled;
 use crate::rows::{Rows, RowsOf};
 use crate::shard::{About, Command, Lease, Progress, Rebuilt, Resumed, RolledBack};
 use crate::snapshot::Snapshot;
@@ -22,8 +23,7 @@ use crate::ticket::Ticket;
 /// The memory of one user. Cheap to clone; clones share the memory.
 ///
 /// [`observe`](Self::observe) hands rows over and does not wait for learning;
-/// [`recall_into`](Self::recall_into) answers from the newest published snapshot and waits
-/// for nothing. While a handle or a ticket exists, the memory stays loaded.
+/// [`recall`](Self::recall) answers from the newest published snapshot and waits for nothing. While a handle or a ticket exists, the memory stays loaded.
 pub struct UserMemory {
     engine: Arc<Engine>,
     shard: Lease,
@@ -99,8 +99,35 @@ impl UserMemory {
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }
 
-    /// Recalls: row `t` of `recalled` becomes what the memory associates with row `t` of
-    /// `queries`. Answers from one snapshot, whole, and never waits for a writer.
+    /// Recalls: row `t` of the answer is what the memory associates with row `t` of `queries`.
+    /// Answers from one snapshot, whole, and never waits for a writer.
+    ///
+    /// ```
+    /// # use titans_runtime::{Rows, Runtime, RuntimeConfig};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = tempfile::tempdir()?;
+    /// # let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
+    /// # let alice = runtime.user("alice")?;
+    /// # let (key, value) = ([0.125_f32; 64], [0.25_f32; 64]);
+    /// alice.observe(Rows::row(&key), Rows::row(&value))?.wait()?;
+    /// let recalled = alice.recall(Rows::row(&key))?;
+    /// assert!((recalled.row(0)[0] - value[0]).abs() < 1e-3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RuntimeError::Shape`], [`RuntimeError::PartialRow`] and [`RuntimeError::NotFinite`] for
+    /// queries that do not fit.
+    pub fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RuntimeError> {
+        let snapshot = self.load()?;
+        let mut recalled = recall::recall(&self.engine.context, &snapshot, queries)?;
+        recalled.info.lag = self.lag(&snapshot);
+        Ok(recalled)
+    }
+
+    /// [`recall`](Self::recall) into a buffer that is used again and again, where every
+    /// allocation counts.
     ///
     /// # Errors
     /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for queries that do not fit
@@ -111,12 +138,15 @@ impl UserMemory {
         recalled: &mut [f32],
     ) -> Result<RecallInfo, RuntimeError> {
         let snapshot = self.load()?;
-        let mut info = recall(&self.engine.context, &snapshot, queries, recalled)?;
-        info.lag = self
-            .shard
-            .accepted_tokens()
-            .saturating_sub(snapshot.state.tokens_seen);
+        let mut info = recall::recall_into(&self.engine.context, &snapshot, queries, recalled)?;
+        info.lag = self.lag(&snapshot);
         Ok(info)
+    }
+
+    /// Tokens that were handed over and are not in a snapshot.
+    fn lag(&self, snapshot: &Snapshot) -> u64 {
+        let accepted = self.shard.accepted_tokens();
+        accepted.saturating_sub(snapshot.state.tokens_seen)
     }
 
     /// How much each pair would surprise the memory: `|M(key) - value| / |value|`, which is

@@ -6,6 +6,7 @@ use titans_core::{MemoryState, NeuralMemory, relative_error};
 use crate::context::Context;
 use crate::error::RuntimeError;
 use crate::ledger::Neighbour;
+use crate::recalled::Recalled;
 use crate::rows::{Rows, RowsOf};
 use crate::snapshot::Snapshot;
 
@@ -38,29 +39,45 @@ pub(crate) fn recall(
     context: &Context,
     snapshot: &Snapshot,
     queries: Rows<'_>,
-    recalled: &mut [f32],
-) -> Result<RecallInfo, RuntimeError> {
-    let (key_dim, value_dim) = context.widths();
-    let tokens = queries.len();
+) -> Result<Recalled, RuntimeError> {
+    let (key_dim, dim) = context.widths();
     let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
-    RuntimeError::expect_size(
-        "the length of the buffer for what is recalled",
-        tokens * value_dim,
-        recalled.len(),
-    )?;
-    if tokens > 0 {
-        let memory = context.memories.of(snapshot.shard);
-        recalled.copy_from_slice(&read(memory, &snapshot.state, queries));
-    }
+    let values = match queries.is_empty() {
+        true => Vec::new(),
+        false => {
+            let memory = context.memories.of(snapshot.shard);
+            read(memory, &snapshot.state, queries)
+        }
+    };
     let at_most = context.config.ledger.neighbours;
-    let (neighbours, surprise) = snapshot.ledger.nearest(recalled, value_dim, at_most);
-    Ok(RecallInfo {
+    let (neighbours, surprise) = snapshot.ledger.nearest(&values, dim, at_most);
+    let info = RecallInfo {
         version: snapshot.version,
         lag: 0,
         neighbours,
         surprise,
-        confidence: confidence(snapshot, recalled, value_dim),
-    })
+        confidence: confidence(snapshot, &values, dim),
+    };
+    Ok(Recalled { values, dim, info })
+}
+
+/// [`recall`] into the caller's buffer, whose length is looked at before anything is computed.
+pub(crate) fn recall_into(
+    context: &Context,
+    snapshot: &Snapshot,
+    queries: Rows<'_>,
+    buffer: &mut [f32],
+) -> Result<RecallInfo, RuntimeError> {
+    let (key_dim, value_dim) = context.widths();
+    queries.check_shape(RowsOf::Queries, key_dim)?;
+    RuntimeError::expect_size(
+        "the length of the buffer for what is recalled",
+        queries.len() * value_dim,
+        buffer.len(),
+    )?;
+    let recalled = recall(context, snapshot, queries)?;
+    buffer.copy_from_slice(&recalled.values);
+    Ok(recalled.info)
 }
 
 fn confidence(snapshot: &Snapshot, recalled: &[f32], value_dim: usize) -> Option<f32> {

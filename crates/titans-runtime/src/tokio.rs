@@ -20,8 +20,8 @@
 //! let (key, value) = ([0.125; 64], [0.25; 64]);
 //! let ticket = alice.observe(Rows::row(&key), Rows::row(&value)).await?;
 //! ticket.wait().await?;
-//! let (recalled, info) = alice.recall(Rows::row(&key)).await?;
-//! assert_eq!((recalled.len(), info.lag), (64, 0));
+//! let recalled = alice.recall(Rows::row(&key)).await?;
+//! assert_eq!((recalled.row(0).len(), recalled.info().lag), (64, 0));
 //! # Ok(())
 //! # })
 //! # }
@@ -36,7 +36,7 @@ use ::tokio::task::spawn_blocking;
 
 use crate::rows::RowsOf;
 use crate::{
-    CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, RecallInfo, Resumed, RolledBack,
+    CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, Recalled, Resumed, RolledBack,
     Rows, Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserMemory,
 };
 
@@ -219,21 +219,15 @@ impl AsyncMemory {
         self.with(UserMemory::rebuild).await
     }
 
-    /// [`UserMemory::recall_into`] a new buffer, for many rows at once.
+    /// [`UserMemory::recall`], for many rows at once.
     ///
     /// # Errors
-    /// As [`UserMemory::recall_into`].
-    pub async fn recall(&self, queries: Rows<'_>) -> Result<(Vec<f32>, RecallInfo), RuntimeError> {
-        let rows = queries.len();
-        let (key_dim, value_dim) = self.memory.widths();
+    /// As [`UserMemory::recall`].
+    pub async fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RuntimeError> {
+        let (key_dim, _) = self.memory.widths();
         let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
-        let memory = self.memory.clone();
-        blocking(move || {
-            let mut recalled = vec![0.0; rows * value_dim];
-            let info = memory.recall_into(Rows::matrix(&queries, key_dim), &mut recalled)?;
-            Ok((recalled, info))
-        })
-        .await
+        self.with(move |memory| memory.recall(Rows::matrix(&queries, key_dim)))
+            .await
     }
 
     /// [`UserMemory::flush`].

@@ -50,8 +50,8 @@ fn what_is_awaited_equals_what_is_waited_for() {
         ticket.wait_timeout(SOON).await.unwrap();
         assert!(ticket.sync().is_durable());
         let queries = Rows::matrix(&stream.keys, KEY_DIM);
-        let (recalled, info) = memory.recall(queries).await.unwrap();
-        assert!(recalled == waited && info.lag == 0);
+        let recalled = memory.recall(queries).await.unwrap();
+        assert!(recalled.values() == waited && recalled.info().lag == 0);
         assert!(stream.recall(memory.sync()) == waited);
         let report = runtime.close(SOON).await.unwrap();
         assert!(report.is_durable());
@@ -108,8 +108,8 @@ fn an_item_is_handed_over_taken_back_and_learned_away() {
         let rebuilt = memory.rebuild().await.unwrap();
         assert_eq!(rebuilt.tokens_replayed, 0, "the item was all there was");
         let query = Rows::row(&stream.keys[..KEY_DIM]);
-        let (recalled, _) = memory.recall(query).await.unwrap();
-        assert!(recalled.iter().all(|number| *number == 0.0));
+        let recalled = memory.recall(query).await.unwrap();
+        assert!(recalled.values().iter().all(|number| *number == 0.0));
     });
 }
 

@@ -55,6 +55,7 @@ fn ask(inherited: &Inherited) -> Result<(), String> {
     let values = Rows::matrix(&stream.values[..2 * VALUE_DIM], VALUE_DIM);
     refused("observe", memory.observe(keys, values))?;
     refused("observe_item", memory.observe_item(1_u64, keys, values))?;
+    refused("recall", memory.recall(keys))?;
     refused("recall_into", memory.recall_into(keys, &mut recalled))?;
     let mut surprise = [0.0; 2];
     let surprised = memory.surprise_into(keys, values, &mut surprise);
@@ -73,6 +74,7 @@ fn ask(inherited: &Inherited) -> Result<(), String> {
     expect("tokens_written", memory.tokens_written() > 0)?;
     expect("skipped", memory.skipped().is_empty())?;
 
+    refused("a snapshot", snapshot.recall(keys))?;
     refused("a snapshot", snapshot.recall_into(keys, &mut recalled))?;
     expect("tokens of a snapshot", snapshot.tokens_seen() > 0)?;
     expect("items of a snapshot", snapshot.items().count() == 0)?;

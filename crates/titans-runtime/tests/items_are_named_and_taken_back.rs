@@ -41,10 +41,10 @@ fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
     store(&memory, 0..30);
     memory.flush().unwrap();
 
-    let mut recalled = [0.0; DIM];
     for n in 0..30 {
         let (key, _) = pair(n);
-        let info = memory.recall_into(rows(&key), &mut recalled).unwrap();
+        let recalled = memory.recall(rows(&key)).unwrap();
+        let info = recalled.info();
         assert_eq!(info.neighbours[0].item, ItemId(n as u128));
         assert!(info.neighbours[0].score > 0.95, "{:?}", info.neighbours[0]);
         assert!(info.neighbours.len() == 3 && info.neighbours[0].stored_unix > 1_700_000_000);
@@ -52,9 +52,9 @@ fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
     }
     // What was never stored is nobody's, and far from everything.
     let unknown: Vec<f32> = (500..530).flat_map(|n| pair(n).0).collect();
-    let mut recalled = [0.0; 30 * DIM];
-    let info = memory.recall_into(rows(&unknown), &mut recalled).unwrap();
-    assert!(info.surprise.unwrap() > 0.8, "{:?}", info.surprise);
+    let recalled = memory.recall(rows(&unknown)).unwrap();
+    let surprise = recalled.info().surprise;
+    assert!(surprise.unwrap() > 0.8, "{surprise:?}");
     assert_eq!(items(&memory), (0..30).collect::<Vec<_>>());
     let snapshot = memory.snapshot().unwrap();
     assert!(snapshot.ledger_bytes() > 30 * DIM * 6);

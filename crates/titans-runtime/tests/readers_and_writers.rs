@@ -50,6 +50,11 @@ fn versions_rise_by_whole_chunks_while_reading() {
     let query = Rows::row(&stream.keys[..KEY_DIM]);
     let info = memory.recall_into(query, &mut recalled).unwrap();
     assert_eq!((info.version, info.lag), (40, 0));
+    // The answer that its caller keeps is the same one.
+    let owned = memory.recall(query).unwrap();
+    assert_eq!((owned.row(0), owned.info()), (&*recalled, &info));
+    assert_eq!(memory.snapshot().unwrap().recall(query).unwrap(), owned);
+    assert_eq!(Vec::from(owned), recalled);
 }
 
 #[test]

@@ -232,10 +232,8 @@ fn confidence_tells_what_is_known_from_what_is_not_and_probes_come_back() {
     let config = || config(OnDrop::RollBack, &heard);
     let stored = stream(PAIRS, 6);
     let confidence = |memory: &UserMemory, stored: &Stream, rows: usize| {
-        let mut recalled = vec![0.0; rows * DIM];
         let queries = Rows::matrix(&stored.keys[..rows * DIM], DIM);
-        let info = memory.recall_into(queries, &mut recalled).unwrap();
-        info.confidence
+        memory.recall(queries).unwrap().info().confidence
     };
     {
         let runtime = Runtime::open(root.path(), config()).unwrap();

@@ -391,10 +391,8 @@ fn alone(core: &NeuralMemory, stream: &Stream, tokens: usize) -> Vec<f32> {
 }
 
 fn recall(memory: &UserMemory, stream: &Stream) -> Vec<f32> {
-    let mut recalled = vec![0.0; QUERIES * VALUE_DIM];
     let queries = Rows::matrix(&stream.keys[..QUERIES * KEY_DIM], KEY_DIM);
-    memory.recall_into(queries, &mut recalled).unwrap();
-    recalled
+    memory.recall(queries).unwrap().into()
 }
 
 /// Opens what the child left and compares users with what it had said. Writes down who lives

@@ -40,11 +40,8 @@ fn recall(root: &Path, config: RuntimeConfig, learn: bool) -> Vec<Vec<f32>> {
     }
     (users.iter().zip(&streams))
         .map(|(user, stream)| {
-            let mut recalled = vec![0.0; CHUNK * widths.1];
             let keys = &stream.keys[..CHUNK * widths.0];
-            user.recall_into(Rows::matrix(keys, widths.0), &mut recalled)
-                .unwrap();
-            recalled
+            user.recall(Rows::matrix(keys, widths.0)).unwrap().into()
         })
         .collect()
 }

@@ -79,8 +79,7 @@ fn visit(runtime: &Runtime, user: usize, turn: usize) -> Result<(), RuntimeError
     let (keys, values) = (row(0.37), row(0.11));
     let rows = |data| Rows::matrix(data, DIM);
     memory.observe(rows(&keys), rows(&values))?.wait()?;
-    let mut recalled = vec![0.0; TOKENS * DIM];
-    memory.recall_into(rows(&keys), &mut recalled)?;
+    memory.recall(rows(&keys))?;
     match (user, turn % 10) {
         (0, 1) => memory.pin().map(drop),
         (0, 5) => memory.roll_back().map(drop),

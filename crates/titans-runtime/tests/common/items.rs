@@ -58,9 +58,7 @@ pub(crate) fn store(memory: &UserMemory, items: impl IntoIterator<Item = usize>)
 }
 
 pub(crate) fn recall(memory: &UserMemory, keys: &[f32]) -> Vec<f32> {
-    let mut recalled = vec![0.0; keys.len()];
-    memory.recall_into(rows(keys), &mut recalled).unwrap();
-    recalled
+    memory.recall(rows(keys)).unwrap().into()
 }
 
 pub(crate) fn length(row: &[f32]) -> f32 {

@@ -101,10 +101,8 @@ impl Stream {
 
     /// What the memory recalls for every key of the stream.
     pub(crate) fn recall(&self, memory: &UserMemory) -> Vec<f32> {
-        let mut recalled = vec![0.0; self.tokens() * self.value_dim];
         let queries = Rows::matrix(&self.keys, self.key_dim);
-        memory.recall_into(queries, &mut recalled).unwrap();
-        recalled
+        memory.recall(queries).unwrap().into()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use titans_runtime::{Health, MemorySnapshot, Rows, RuntimeError, UserMemory};
 use titans_store::StoreError;
 
-use crate::common::{KEY_DIM, VALUE_DIM};
+use crate::common::KEY_DIM;
 use crate::model::{Known, Line};
 use crate::world::{PATIENCE, World, is_failed, name};
 
@@ -121,14 +121,15 @@ impl World {
     }
 
     pub(crate) fn what_it_knows(&self, snapshot: &MemorySnapshot) -> Known {
-        let queries = self.oracle.queries();
-        let rows = queries.len() / KEY_DIM;
-        let mut recalled = vec![0.0; rows * VALUE_DIM];
-        let queries = Rows::matrix(queries, KEY_DIM);
-        snapshot.recall_into(queries, &mut recalled).unwrap();
+        let queries = Rows::matrix(self.oracle.queries(), KEY_DIM);
+        let recalled = snapshot.recall(queries).unwrap();
         let items = snapshot.items().map(|piece| (piece.item.0, piece.tokens));
         Known {
-            bits: recalled.iter().map(|number| number.to_bits()).collect(),
+            bits: recalled
+                .values()
+                .iter()
+                .map(|number| number.to_bits())
+                .collect(),
             tokens_written: snapshot.tokens_written(),
             items: items.collect(),
         }
