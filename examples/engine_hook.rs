@@ -25,7 +25,7 @@ const QUERIES: usize = 128;
 fn evict(memory: &UserMemory, page: &[f32]) -> Result<(), RuntimeError> {
     let keys = Rows::matrix(page, DIM).with_row_stride(ROW);
     let values = Rows::matrix(&page[DIM..], DIM).with_row_stride(ROW);
-    let _ticket = memory.observe(keys, values)?;
+    memory.observe(keys, values)?;
     Ok(())
 }
 

@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn learn(memory: &UserMemory, first: u64) -> Result<(), Box<dyn Error>> {
     for id in first..first + 20 {
         let row = note(id);
-        let _ticket = memory.observe_item(id, Rows::row(&row), Rows::row(&row))?;
+        memory.observe_item(id, Rows::row(&row), Rows::row(&row))?;
     }
     Ok(memory.flush()?)
 }

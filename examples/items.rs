@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // An embedding is its own value: what is recalled is the note that it reminds of.
         let row = embed(note);
         let row = Rows::row(&row).unit();
-        let _ = memory.observe_item(id, row, row)?;
+        memory.observe_item(id, row, row)?;
     }
     memory.flush()?;
 

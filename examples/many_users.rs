@@ -73,7 +73,7 @@ fn learn(runtime: &Runtime, part: usize) -> Result<(), RuntimeError> {
         let keys = &questions()[numbers.clone()];
         let values = &answers(user)[numbers.clone()];
         let memory = runtime.user(&format!("user {user}"))?;
-        let _ticket = memory.observe(rows(keys), rows(values))?;
+        memory.observe(rows(keys), rows(values))?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         )?;
         let memory = runtime.user("alice")?;
         let (keys, values) = (made_up(1, FACTS * DIM), made_up(2, FACTS * DIM));
-        let _ = memory.observe(rows(&keys), rows(&values))?;
+        memory.observe(rows(&keys), rows(&values))?;
         // The last known good: no pruning removes it.
         memory.pin()?;
         let before = recall(&memory, &keys, &values)?;

@@ -69,7 +69,7 @@
 //! let row: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
 //! for name in ["ada", "bob", "eve", "tom"] {
 //!     let memory = runtime.user(name)?;
-//!     let _ = memory.observe_item(1_u64, Rows::row(&row), Rows::row(&row))?;
+//!     memory.observe_item(1_u64, Rows::row(&row), Rows::row(&row))?;
 //!     memory.flush()?;
 //! }
 //! assert_eq!(runtime.resident_users(), 2);
@@ -160,7 +160,8 @@
 //! ) -> Result<(), RuntimeError> {
 //!     let rows = |data| Rows::matrix(data, dim).with_row_stride(stride);
 //!     // Dropping the ticket cancels nothing. Only a full queue makes this wait.
-//!     memory.observe(rows(keys), rows(values)).map(drop)
+//!     memory.observe(rows(keys), rows(values))?;
+//!     Ok(())
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

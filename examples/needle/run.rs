@@ -155,7 +155,7 @@ fn stream(
         let tokens = keys.len() / key_dim;
         let rows = |data, dim| Rows::matrix(data, dim);
         // The flush at the end waits for all of them.
-        let _ = memory.observe(rows(keys, key_dim), rows(values, value_dim))?;
+        memory.observe(rows(keys, key_dim), rows(values, value_dim))?;
         progress.inc(tokens as u64);
         keys.clear();
         values.clear();

@@ -97,7 +97,7 @@ impl Tokens {
             &self.keys[..count * self.dim],
             &self.values[..count * self.dim],
         );
-        let _ = memory.observe(rows(keys), rows(values)).unwrap();
+        memory.observe(rows(keys), rows(values)).unwrap();
     }
 
     fn recall(&self, memory: &UserMemory, recalled: &mut [f32]) {

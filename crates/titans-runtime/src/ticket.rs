@@ -8,8 +8,13 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::shard::{Lease, Patience, Position, Watermark};
 
-/// A receipt for the rows of one `observe`. Dropping it cancels nothing.
-#[must_use = "the rows are learned in any case; a ticket tells when"]
+/// A receipt for the rows of one `observe`: it tells when they are learned and durable.
+///
+/// Dropping it cancels nothing and waits for nothing: the rows are learned in any case. So a
+/// caller who does not need to know need not keep it; [`flush`](crate::UserMemory::flush) waits
+/// for everything that was handed over, with tickets or without. What is lost with the ticket is
+/// the way to hear that exactly these rows were dropped or rolled back. While it exists, the
+/// memory stays loaded.
 pub struct Ticket {
     engine: Arc<Engine>,
     shard: Lease,

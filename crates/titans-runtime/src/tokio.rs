@@ -289,9 +289,9 @@ impl AsyncMemory {
     }
 }
 
-/// [`Ticket`] for programs on tokio. Clones are the same receipt.
+/// [`Ticket`] for programs on tokio, which may be dropped as that may. Clones are the same
+/// receipt.
 #[derive(Clone, Debug)]
-#[must_use = "the rows are learned in any case; a ticket tells when"]
 pub struct AsyncTicket {
     ticket: Arc<Ticket>,
 }

@@ -57,7 +57,7 @@ fn forgetting_in_the_pool_of_the_process_ends() {
             let stream = Stream::new(3, item);
             let keys = Rows::matrix(&stream.keys, KEY_DIM);
             let values = Rows::matrix(&stream.values, VALUE_DIM);
-            let _ = memory.observe_item(item, keys, values).unwrap();
+            memory.observe_item(item, keys, values).unwrap();
             let forgotten = memory.forget(item).unwrap().unwrap();
             assert_eq!(forgotten.tokens, 3);
         });
@@ -150,7 +150,7 @@ fn an_item_that_no_ledger_can_hold_is_refused_and_takes_nobodys_name() {
         memory.observe_item(item, keys, values)
     };
     for small in 0..10 {
-        let _ = item(small, 1).unwrap();
+        item(small, 1).unwrap();
     }
     let error = item(10, 1000).unwrap_err();
     assert!(matches!(
@@ -207,7 +207,7 @@ fn a_sink_may_call_the_runtime() {
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(16 * CHUNK, 9);
-        let _ = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+        stream.observe(&memory, 0..2 * CHUNK).unwrap();
         memory.pin().unwrap();
         *sink.memory.lock().unwrap() = Some(memory.clone());
         // Other values under the same keys: what was known is gone.
@@ -250,7 +250,7 @@ fn a_sink_may_close_the_runtime() {
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(CHUNK, 9);
-        let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+        stream.observe(&memory, 0..CHUNK).unwrap();
         memory.pin().unwrap();
         *sink.0.lock().unwrap() = Some(runtime);
         memory.roll_back().unwrap();
@@ -276,8 +276,8 @@ fn closing_while_a_memory_is_rebuilt_or_forgotten_ends() {
             let stream = Stream::new(4 * CHUNK, round);
             let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
             let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
-            let _ = memory.observe_item(1_u64, keys, values).unwrap();
-            let _ = stream.observe(&memory, 3..4 * CHUNK).unwrap();
+            memory.observe_item(1_u64, keys, values).unwrap();
+            stream.observe(&memory, 3..4 * CHUNK).unwrap();
             memory
                 .forget(1_u64)
                 .unwrap()

@@ -38,7 +38,7 @@ fn learn(config: RuntimeConfig, streams: &[Stream]) -> (Vec<MemoryImage>, Stats)
         .map(|user| runtime.user(&user.to_string()).unwrap())
         .collect();
     for (user, stream) in users.iter().zip(streams) {
-        let _ = stream.observe(user, 0..stream.tokens()).unwrap();
+        stream.observe(user, 0..stream.tokens()).unwrap();
     }
     runtime.flush().unwrap();
     let images = users
@@ -112,13 +112,13 @@ fn learn_beside_poison(config: &RuntimeConfig, stream: &Stream, alone: &MemoryIm
     let same_key = stream.keys[..key_dim].repeat(CHUNK);
     let mut poisoned = None;
     for (index, user) in users.iter().enumerate() {
-        let _ = stream.observe(user, 0..CHUNK).unwrap();
+        stream.observe(user, 0..CHUNK).unwrap();
         if index == POISONED {
             let keys = Rows::matrix(&same_key, key_dim);
             let values = Rows::matrix(&poison, value_dim);
             poisoned = Some(user.observe(keys, values).unwrap());
         }
-        let _ = stream.observe(user, CHUNK..4 * CHUNK).unwrap();
+        stream.observe(user, CHUNK..4 * CHUNK).unwrap();
     }
     runtime.flush().unwrap();
     let error = poisoned.unwrap().wait().unwrap_err();
@@ -161,7 +161,7 @@ fn a_memory_that_has_caught_up_keeps_one_snapshot() {
         .collect();
     assert_eq!(runtime.stats().live_snapshots, 3);
     for user in &users {
-        let _ = stream.observe(user, 0..stream.tokens()).unwrap();
+        stream.observe(user, 0..stream.tokens()).unwrap();
     }
     runtime.flush().unwrap();
     // The learner lets go of the buffers after the last chunk is durable.

@@ -56,7 +56,7 @@ fn a_damaged_newest_generation_falls_back_and_says_so() {
     let memory = runtime.user("alice").unwrap();
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
     let after_one = stream.recall(&memory);
-    let _ = stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
+    stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
     runtime.close(SOON);
 
     let mut files: Vec<_> = fs::read_dir(only_memory(root.path()))
@@ -96,7 +96,7 @@ fn a_memory_of_another_configuration_is_refused_by_name() {
     let root = tempfile::tempdir().unwrap();
     let stream = Stream::new(CHUNK, 3);
     let runtime = open(root.path());
-    let _ = stream
+    stream
         .observe(&runtime.user("alice").unwrap(), 0..CHUNK)
         .unwrap();
     runtime.close(SOON);
@@ -214,7 +214,7 @@ fn every_chunk_becomes_a_generation_by_default() {
     let runtime = open(root.path());
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(20 * CHUNK, 7);
-    let _ = stream.observe(&memory, 0..stream.tokens()).unwrap();
+    stream.observe(&memory, 0..stream.tokens()).unwrap();
     memory.flush().unwrap();
     let stats = runtime.stats();
     assert_eq!((stats.learn.count, stats.publish.count), (20, 20));

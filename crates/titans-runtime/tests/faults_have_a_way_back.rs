@@ -216,8 +216,8 @@ fn a_rebuild_that_fails_at_any_step_leaves_one_memory_and_not_two() {
             let stream = Stream::new(3 * CHUNK, 11);
             let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
             let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
-            let _ = memory.observe_item(1_u64, keys, values).unwrap();
-            let _ = stream.observe(&memory, 3..3 * CHUNK).unwrap();
+            memory.observe_item(1_u64, keys, values).unwrap();
+            stream.observe(&memory, 3..3 * CHUNK).unwrap();
             let forgotten = memory.forget(1_u64).unwrap().unwrap();
             forgotten.ticket.wait().unwrap();
             let before = stream.recall(&memory);
@@ -274,7 +274,7 @@ fn unfinished(
         let stream = Stream::new(CHUNK, 13);
         let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
         let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
-        let _ = memory.observe_item(1_u64, keys, values).unwrap();
+        memory.observe_item(1_u64, keys, values).unwrap();
         memory.forget(1_u64).unwrap().unwrap();
         memory.flush().unwrap();
         injector.fail_steps(step, 1, Fault::Error(ENOSPC));
@@ -356,7 +356,7 @@ fn a_rollback_that_fails_at_any_step_is_done_or_is_not() {
             let (runtime, injector, _alerts) = on_a_disk_that_can_fail(root.path(), |_| {});
             let memory = runtime.user("alice").unwrap();
             let stream = Stream::new(3 * CHUNK, 12);
-            let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+            stream.observe(&memory, 0..CHUNK).unwrap();
             memory.pin().unwrap();
             let pinned = stream.recall(&memory);
             let ticket = stream.observe(&memory, CHUNK..3 * CHUNK).unwrap();

@@ -85,12 +85,12 @@ fn a_forgotten_item_recalls_nothing_and_the_others_stay() {
     store(&memory, 0..30);
     // An item in two pieces, one of which is not learned yet when it is forgotten.
     let (keys, values) = pairs(77, 3);
-    let _ = memory
+    memory
         .observe_item(77_u64, rows(&keys), rows(&values))
         .unwrap();
     memory.flush().unwrap();
     let (more_keys, more_values) = pairs(78, 2);
-    let _ = memory
+    memory
         .observe_item(77_u64, rows(&more_keys), rows(&more_values))
         .unwrap();
 
@@ -187,7 +187,7 @@ fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
             store(&memory, start..(start + 7).min(60));
             if start == 21 {
                 let (keys, values) = pairs(77, 9);
-                let _ = memory.observe(rows(&keys), rows(&values)).unwrap();
+                memory.observe(rows(&keys), rows(&values)).unwrap();
             }
             if start % 2 == 0 {
                 memory.flush().unwrap();
@@ -226,7 +226,7 @@ fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
         };
         feed(&twin, 0..28);
         let (keys, values) = pairs(77, 9);
-        let _ = twin.observe(rows(&keys), rows(&values)).unwrap();
+        twin.observe(rows(&keys), rows(&values)).unwrap();
         feed(&twin, 28..60);
         twin.flush().unwrap();
         assert!(what_it_knows(&memory) == what_it_knows(&twin), "{preset:?}");
@@ -241,7 +241,7 @@ fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
         twin.flush().unwrap();
         assert!(what_it_knows(&memory) == what_it_knows(&twin), "{preset:?}");
         for memory in [&memory, &twin] {
-            let _ = memory.forget(64_u64).unwrap().unwrap();
+            memory.forget(64_u64).unwrap().unwrap();
             memory.rebuild().unwrap();
         }
         assert!(what_it_knows(&memory) == what_it_knows(&twin), "{preset:?}");
@@ -268,7 +268,7 @@ fn what_is_older_than_the_kept_tokens_stays_forgotten_approximately() {
         memory.flush().unwrap();
     }
     for item in [3_u64, 1190] {
-        let _ = memory.forget(item).unwrap().unwrap();
+        memory.forget(item).unwrap().unwrap();
     }
     let rebuilt = memory.rebuild().unwrap();
     assert_eq!(rebuilt.approximate, [ItemId(3)]);
@@ -290,7 +290,7 @@ fn a_rollback_and_new_tokens_in_its_place_can_be_rebuilt() {
     memory.flush().unwrap();
     memory.roll_back().unwrap();
     store(&memory, 40..50);
-    let _ = memory.forget(10_u64).unwrap().unwrap();
+    memory.forget(10_u64).unwrap().unwrap();
     memory.rebuild().unwrap();
 
     let other = Runtime::open(without.path(), config()).unwrap();

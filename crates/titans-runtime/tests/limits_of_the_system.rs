@@ -218,7 +218,7 @@ fn few_files_are_enough_for_many_users() {
         let stream = Stream::new(CHUNK, 1);
         for user in 0..100 {
             let memory = runtime.user(&format!("user {user}")).unwrap();
-            let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+            stream.observe(&memory, 0..CHUNK).unwrap();
         }
         let memory = runtime.user("user 0").unwrap();
         memory.flush().unwrap();

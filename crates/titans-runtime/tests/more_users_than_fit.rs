@@ -22,7 +22,7 @@ fn forty_users_take_turns_in_the_room_of_four() {
     // Nobody waits for a save: leaving has to.
     for index in 0..40 {
         let memory = runtime.user(&user(index)).unwrap();
-        let _ = stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
+        stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
         assert!(runtime.resident_users() <= 4);
     }
     for index in 0..40 {
@@ -34,7 +34,7 @@ fn forty_users_take_turns_in_the_room_of_four() {
             let root = tempfile::tempdir().unwrap();
             let runtime = Runtime::open(root.path(), config()).unwrap();
             let memory = runtime.user("alone").unwrap();
-            let _ = stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
+            stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
             memory.flush().unwrap();
             stream(index).recall(&memory)
         };
@@ -84,7 +84,7 @@ fn many_threads_asking_for_many_users_open_each_once_and_lose_nothing() {
                 for turn in 0..60 {
                     let user = format!("user {}", (turn * 7 + thread as usize) % 12);
                     let memory = runtime.user(&user).unwrap();
-                    let _ = stream.observe(&memory, 0..5).unwrap();
+                    stream.observe(&memory, 0..5).unwrap();
                 }
             });
         }

@@ -68,7 +68,7 @@ fn two_writers_of_one_user_do_not_mix_their_rows() {
         for stream in &streams {
             let memory = memory.clone();
             scope.spawn(move || {
-                let _ = stream.observe(&memory, 0..stream.tokens()).unwrap();
+                stream.observe(&memory, 0..stream.tokens()).unwrap();
             });
         }
     });
@@ -80,7 +80,7 @@ fn two_writers_of_one_user_do_not_mix_their_rows() {
         let runtime = open(root.path());
         let memory = runtime.user("alice").unwrap();
         for index in order {
-            let _ = streams[index].observe(&memory, 0..9 * CHUNK).unwrap();
+            streams[index].observe(&memory, 0..9 * CHUNK).unwrap();
         }
         memory.flush().unwrap();
         streams.each_ref().map(|stream| stream.recall(&memory))
@@ -182,7 +182,7 @@ fn a_flush_of_everybody_does_not_wait_for_what_came_after_it() {
             std::thread::scope(|scope| {
                 let caller = scope.spawn(|| {
                     for _ in 0..3 {
-                        let _ = stream.observe(&memory, 0..1).unwrap();
+                        stream.observe(&memory, 0..1).unwrap();
                     }
                 });
                 runtime.flush().unwrap();

@@ -19,7 +19,7 @@ fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
     let runtime = open(root.path());
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(6 * CHUNK, 1);
-    let _ = stream.observe(&memory, 0..2 * CHUNK + 3).unwrap();
+    stream.observe(&memory, 0..2 * CHUNK + 3).unwrap();
     memory.pin().unwrap();
     let pinned = newest_image(&only_memory(root.path()), memory.shard());
     let known = stream.recall(&memory);
@@ -39,14 +39,14 @@ fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
     assert!(restored == pinned);
 
     // The same tokens again give what never rolling back gives.
-    let _ = stream.observe(&memory, 2 * CHUNK + 3..6 * CHUNK).unwrap();
+    stream.observe(&memory, 2 * CHUNK + 3..6 * CHUNK).unwrap();
     memory.flush().unwrap();
     let alone = tempfile::tempdir().unwrap();
     let other = open(alone.path());
     let never = other.user("alice").unwrap();
-    let _ = stream.observe(&never, 0..2 * CHUNK + 3).unwrap();
+    stream.observe(&never, 0..2 * CHUNK + 3).unwrap();
     never.flush().unwrap();
-    let _ = stream.observe(&never, 2 * CHUNK + 3..6 * CHUNK).unwrap();
+    stream.observe(&never, 2 * CHUNK + 3..6 * CHUNK).unwrap();
     never.flush().unwrap();
     assert!(stream.recall(&memory) == stream.recall(&never));
 }
@@ -57,11 +57,11 @@ fn a_rollback_while_learning_drops_what_waits_and_readers_never_go_back() {
     let runtime = open(root.path());
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(4 * CHUNK, 2);
-    let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+    stream.observe(&memory, 0..CHUNK).unwrap();
     memory.pin().unwrap();
     let mut newest = 0;
     for _ in 0..20 {
-        let _ = stream.observe(&memory, CHUNK..4 * CHUNK).unwrap();
+        stream.observe(&memory, CHUNK..4 * CHUNK).unwrap();
         let rolled_back = memory.roll_back().unwrap();
         assert_eq!(rolled_back.tokens, CHUNK as u64);
         let mut recalled = vec![0.0; VALUE_DIM];
@@ -82,7 +82,7 @@ fn a_memory_that_failed_learns_again_after_a_rollback() {
     let runtime = Runtime::open(root.path(), config).unwrap();
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(CHUNK, 3);
-    let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+    stream.observe(&memory, 0..CHUNK).unwrap();
     memory.pin().unwrap();
     injector.fail(Fault::Panic);
     let ticket = stream.observe(&memory, 0..CHUNK).unwrap();
@@ -126,7 +126,7 @@ fn a_forgotten_user_is_gone_from_memory_and_disk() {
     let memory = runtime.user("alice").unwrap();
     let bob = runtime.user("bob").unwrap();
     let stream = Stream::new(3 * CHUNK, 5);
-    let _ = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+    stream.observe(&memory, 0..2 * CHUNK).unwrap();
     memory.pin().unwrap();
     stream.observe(&bob, 0..CHUNK).unwrap().wait().unwrap();
     let ticket = stream.observe(&memory, 2 * CHUNK..3 * CHUNK).unwrap();

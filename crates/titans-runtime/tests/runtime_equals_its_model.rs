@@ -102,7 +102,7 @@ fn apply(
         Step::Observe { tokens, .. } => {
             let start = *next % (stream.tokens() - 3 * CHUNK);
             *next += tokens;
-            let _ = stream.observe(&memory, start..start + tokens).unwrap();
+            stream.observe(&memory, start..start + tokens).unwrap();
             model.learned.extend(start..start + tokens);
         }
         Step::Flush { .. } => memory.flush().unwrap(),

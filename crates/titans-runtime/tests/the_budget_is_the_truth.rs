@@ -89,7 +89,7 @@ const CASES: [(&str, fn()); 5] = [
     }),
     ("waiting to be learned", || {
         grows_as_it_says("waiting to be learned", 40, |memory, stream| {
-            let _ = stream.observe(memory, 0..4000).unwrap();
+            stream.observe(memory, 0..4000).unwrap();
         });
     }),
     ("with full ledgers", || {
@@ -97,7 +97,7 @@ const CASES: [(&str, fn()); 5] = [
             for item in 0..2048_usize {
                 let keys = Rows::row(&stream.keys[item * 64..][..64]);
                 let values = Rows::row(&stream.values[item * 64..][..64]);
-                let _ = memory.observe_item(item as u64, keys, values).unwrap();
+                memory.observe_item(item as u64, keys, values).unwrap();
             }
             memory.flush().unwrap();
         });

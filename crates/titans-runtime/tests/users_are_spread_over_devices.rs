@@ -34,7 +34,7 @@ fn recall(root: &Path, config: RuntimeConfig, learn: bool) -> Vec<Vec<f32>> {
         .collect();
     if learn {
         for (user, stream) in users.iter().zip(&streams) {
-            let _ = stream.observe(user, 0..stream.tokens()).unwrap();
+            stream.observe(user, 0..stream.tokens()).unwrap();
         }
         runtime.flush().unwrap();
     }

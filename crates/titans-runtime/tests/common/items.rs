@@ -52,8 +52,8 @@ pub(crate) fn rows(numbers: &[f32]) -> Rows<'_> {
 pub(crate) fn store(memory: &UserMemory, items: impl IntoIterator<Item = usize>) {
     for n in items {
         let (keys, values) = pair(n);
-        let ticket = memory.observe_item(n as u64, rows(&keys), rows(&values));
-        let _ = ticket.unwrap();
+        let stored = memory.observe_item(n as u64, rows(&keys), rows(&values));
+        stored.unwrap();
     }
 }
 
