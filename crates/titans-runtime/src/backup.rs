@@ -85,6 +85,7 @@ impl Engine {
         loop {
             match guarded(|| self.tick(SystemTime::now())) {
                 Ok(Ok(_)) => {}
+                Ok(Err(RuntimeError::Closed)) => return,
                 Ok(Err(error)) => tracing::error!("no backups: {error}"),
                 Err(reason) => tracing::error!("no backups: {reason}"),
             }
@@ -97,7 +98,7 @@ impl Engine {
     /// Takes the backups that are due.
     pub(crate) fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
         let mut report = TickReport::default();
-        self.check_open()?;
+        let _inside = self.enter()?;
         let root = self.context.root.clone();
         let Some(config) = &self.context.config.backups else {
             return Ok(report);

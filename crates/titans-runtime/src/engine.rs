@@ -12,6 +12,7 @@ use crate::backup::Backups;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::error::RuntimeError;
+use crate::gate::{Gate, Inside};
 use crate::health::Health;
 use crate::locks::{Mutex, Rank};
 use crate::root::Root;
@@ -30,6 +31,7 @@ pub(crate) struct Engine {
     /// Gone once the runtime is closed, so that the folder is free although handles live on.
     root: Mutex<Option<Root>>,
     pub(crate) key: RootKey,
+    pub(crate) gate: Gate,
     pub(crate) shards: ShardTable,
     pub(crate) learners: WorkQueue,
     pub(crate) savers: WorkQueue,
@@ -48,6 +50,7 @@ impl Engine {
             context,
             root: Mutex::new(Rank::Root, Some(root)),
             key,
+            gate: Gate::default(),
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
             backups: Backups::default(),
@@ -57,15 +60,21 @@ impl Engine {
     /// An error where the runtime cannot be used: it is closed, or of another process.
     pub(crate) fn check_open(&self) -> Result<(), RuntimeError> {
         self.context.check_process()?;
-        match self.root.lock().is_some() {
-            true => Ok(()),
-            false => Err(RuntimeError::Closed),
+        match self.gate.is_closed() {
+            true => Err(RuntimeError::Closed),
+            false => Ok(()),
         }
+    }
+
+    /// Lets a call in that touches the folder on the caller's thread.
+    pub(crate) fn enter(&self) -> Result<Inside<'_>, RuntimeError> {
+        self.context.check_process()?;
+        self.gate.enter()
     }
 
     /// A lease on the shard of a user, loaded if it is not in memory.
     pub(crate) fn lease(self: &Arc<Self>, user: &str) -> Result<Lease, RuntimeError> {
-        self.check_open()?;
+        let _inside = self.enter()?;
         let id = self.key.shard(user)?;
         let (mut alerts, mut is_new) = (Vec::new(), false);
         let load = || {
@@ -84,6 +93,11 @@ impl Engine {
             self.context.alerts.raise(id, kind, message);
         }
         let lease = leased?;
+        if self.gate.is_closed() {
+            // Whoever closes may have looked before it was here.
+            lease.close();
+            return Err(RuntimeError::Closed);
+        }
         self.account(lease.value());
         if is_new {
             self.finish_rollback(&lease);

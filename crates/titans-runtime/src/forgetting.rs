@@ -87,7 +87,7 @@ impl Engine {
 
     /// Removes everything that is known of a user; `None` when nothing is.
     pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
-        self.check_open()?;
+        let _inside = self.enter()?;
         let id = self.key.shard(user)?;
         // A backup that is being taken must not appear after everything was removed.
         let _no_backup = self.backups.pause();

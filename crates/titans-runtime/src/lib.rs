@@ -54,6 +54,7 @@ compile_error!("titans-runtime counts bytes and tokens in 64 bits: see docs/plat
 mod alert;
 mod backup;
 mod checkpoint;
+mod closing;
 mod compute;
 mod config;
 mod context;
@@ -61,6 +62,7 @@ mod devices;
 mod engine;
 mod error;
 mod forgetting;
+mod gate;
 mod health;
 mod learner;
 mod ledger;
@@ -90,6 +92,7 @@ mod watch;
 
 pub use alert::{Alert, AlertKind, AlertSink, Alerts};
 pub use backup::{BackupConfig, BackupDriver, BackupFailure, TickReport};
+pub use closing::{CloseReport, UserReport};
 #[doc(hidden)]
 pub use config::StorageHook;
 pub use config::{Durability, RuntimeConfig, WhenFull};
@@ -106,7 +109,7 @@ pub use metric::describe_metrics;
 pub use recall::RecallInfo;
 pub use recalled::Recalled;
 pub use rows::{Element, Rows};
-pub use runtime::{CloseReport, Runtime, UserReport};
+pub use runtime::Runtime;
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};
 pub use stats::{Latency, Stats};
 pub use ticket::Ticket;

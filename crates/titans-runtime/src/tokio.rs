@@ -29,7 +29,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::tokio::task::spawn_blocking;
@@ -43,11 +43,8 @@ use crate::{
 /// [`Runtime`] for programs on tokio. Clones are the same runtime.
 #[derive(Clone)]
 pub struct AsyncRuntime {
-    /// Empty once it is closed. Calls hold it for reading while they last, so closing waits
-    /// for those that have begun.
-    runtime: Arc<RwLock<Option<Runtime>>>,
-    /// The process that opened it. A child of that may not wait for the lock: nobody gives it
-    /// back there.
+    runtime: Arc<Runtime>,
+    /// The process that opened it.
     process: u32,
     forks: u64,
 }
@@ -64,7 +61,7 @@ impl AsyncRuntime {
         let dir = dir.as_ref().to_owned();
         let runtime = blocking(move || Runtime::open(dir, config)).await?;
         Ok(Self {
-            runtime: Arc::new(RwLock::new(Some(runtime))),
+            runtime: Arc::new(runtime),
             process: std::process::id(),
             forks: titans_process::forks(),
         })
@@ -111,25 +108,18 @@ impl AsyncRuntime {
     /// [`Runtime::stats`].
     ///
     /// # Errors
-    /// [`RuntimeError::Closed`].
+    /// [`RuntimeError::Forked`] in a child of the process that opened the runtime.
     pub async fn stats(&self) -> Result<Stats, RuntimeError> {
         self.with(|runtime| Ok(runtime.stats())).await
     }
 
-    /// [`Runtime::close`], once the calls that have begun are done. The deadline counts from
-    /// then on. Calls that begin later, on any clone, get [`RuntimeError::Closed`].
+    /// [`Runtime::close`]. Calls that begin later, on any clone, get [`RuntimeError::Closed`];
+    /// closing again gives the same report.
     ///
     /// # Errors
-    /// [`RuntimeError::Closed`] when it is closed already.
-    pub async fn close(self, deadline: Duration) -> Result<CloseReport, RuntimeError> {
-        self.check_process()?;
-        blocking(move || {
-            let mut guard = self.runtime.write().unwrap_or_else(PoisonError::into_inner);
-            let runtime = guard.take().ok_or(RuntimeError::Closed)?;
-            drop(guard);
-            Ok(runtime.close(deadline))
-        })
-        .await
+    /// [`RuntimeError::Forked`] in a child of the process that opened the runtime.
+    pub async fn close(&self, deadline: Duration) -> Result<CloseReport, RuntimeError> {
+        self.with(move |runtime| Ok(runtime.close(deadline))).await
     }
 
     fn check_process(&self) -> Result<(), RuntimeError> {
@@ -142,11 +132,7 @@ impl AsyncRuntime {
     ) -> Result<T, RuntimeError> {
         self.check_process()?;
         let runtime = Arc::clone(&self.runtime);
-        blocking(move || {
-            let guard = runtime.read().unwrap_or_else(PoisonError::into_inner);
-            call(guard.as_ref().ok_or(RuntimeError::Closed)?)
-        })
-        .await
+        blocking(move || call(&runtime)).await
     }
 }
 

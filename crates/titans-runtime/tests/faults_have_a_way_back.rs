@@ -84,7 +84,7 @@ fn what_a_disk_refuses_is_kept_and_saved_once_it_takes_it() {
             let recalled = stream.recall(&memory);
             drop((memory, ticket));
             assert!(runtime.close(PATIENCE).is_durable());
-            let mut kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+            let mut kinds: Vec<_> = alerts.try_iter().map(|alert| alert.kind).collect();
             kinds.retain(|kind| *kind != AlertKind::RecallDropped);
             assert_eq!(kinds, [AlertKind::Unavailable, AlertKind::Recovered]);
             let again = open_with_replay(root.path());
@@ -183,7 +183,7 @@ fn a_panic_while_saving_stops_one_user_who_can_be_resumed() {
         assert_eq!(runtime.stats().unhealthy_users, 0);
         drop((memory, bob, ticket));
         assert!(runtime.close(PATIENCE).is_durable());
-        let kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+        let kinds: Vec<_> = alerts.try_iter().map(|alert| alert.kind).collect();
         assert_eq!(kinds, [AlertKind::Failed, AlertKind::Recovered]);
     });
 }

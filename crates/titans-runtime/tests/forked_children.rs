@@ -291,7 +291,7 @@ fn a_child_on_tokio_is_refused_too() {
             refused("a flush", memory.flush().await)?;
             refused("pin", memory.pin().await)?;
             refused("a wait", ticket.wait().await)?;
-            refused("close", runtime.clone().close(PATIENCE).await)
+            refused("close", runtime.close(PATIENCE).await)
         })?;
         drop((memory.clone(), ticket.clone(), runtime.clone()));
         Ok(())
