@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Nobody has waited for a save: the memories that left were saved before they went.
     let (mut own, mut of_the_next) = (0, 0);
     for user in 0..USERS {
-        let memory = runtime.user(&format!("user {user}"))?;
+        let memory = runtime.user(user)?;
         memory.flush()?;
         own += recalled(&memory, user)?;
         of_the_next += recalled(&memory, (user + 1) % USERS)?;
@@ -72,7 +72,7 @@ fn learn(runtime: &Runtime, part: usize) -> Result<(), RuntimeError> {
         let user = (turn + part * USERS / THREADS) % USERS;
         let keys = &questions()[numbers.clone()];
         let values = &answers(user)[numbers.clone()];
-        let memory = runtime.user(&format!("user {user}"))?;
+        let memory = runtime.user(user)?;
         memory.observe(rows(keys), rows(values))?;
     }
     Ok(())

@@ -248,7 +248,7 @@ pub use titans_runtime::tokio;
 #[doc(inline)]
 pub use titans_runtime::{
     Durability, ItemId, MemorySnapshot, RecallInfo, Recalled, Rows, Runtime, RuntimeConfig,
-    RuntimeError, Ticket, UserMemory, WhenFull,
+    RuntimeError, Ticket, UserId, UserMemory, WhenFull,
 };
 
 // These have their pages in the modules.

@@ -166,7 +166,7 @@ fn memory(scale: usize) {
         warm.flush().unwrap();
         let before = resident();
         for user in 0..users {
-            let user = runtime.user(&user.to_string()).unwrap();
+            let user = runtime.user(user).unwrap();
             tokens.observe(&user, config.chunk_tokens);
             user.flush().unwrap();
         }
@@ -194,7 +194,7 @@ fn memory(scale: usize) {
     let before = resident();
     let mut most = 0.0_f64;
     for user in 0..10 * fit {
-        let user = runtime.user(&user.to_string()).unwrap();
+        let user = runtime.user(user).unwrap();
         tokens.observe(&user, config.chunk_tokens);
         most = most.max(resident() - before);
     }
@@ -477,9 +477,7 @@ fn learn(config: RuntimeConfig, users: usize, each: usize) -> f64 {
     let chunk = config.chunk_tokens;
     let tokens = Tokens::new(chunk, config.memory.key_dim, 1);
     let runtime = Runtime::open(root.path(), config).unwrap();
-    let handles: Vec<_> = (0..users)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let handles: Vec<_> = (0..users).map(|user| runtime.user(user).unwrap()).collect();
     let started = Instant::now();
     for _ in 0..each {
         for user in &handles {

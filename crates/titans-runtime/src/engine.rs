@@ -23,6 +23,7 @@ use crate::shard::{
 use crate::stats::{Latency, Stats, Timer};
 use crate::table::{Keeper, ShardTable};
 use crate::user::RootKey;
+use crate::user_id::UserId;
 
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Engine {
     }
 
     /// A lease on the shard of a user, loaded if it is not in memory.
-    pub(crate) fn lease(self: &Arc<Self>, user: &str) -> Result<Lease, RuntimeError> {
+    pub(crate) fn lease(self: &Arc<Self>, user: &UserId) -> Result<Lease, RuntimeError> {
         let _inside = self.enter()?;
         let id = self.key.shard(user)?;
         let (mut alerts, mut is_new) = (Vec::new(), false);

@@ -11,6 +11,7 @@ use crate::rows::Rows;
 use crate::shard::{About, Command, Erasure, Lease, Patience, Rebuilt, Watermark};
 use crate::ticket::Ticket;
 use crate::user::shard_dir;
+use crate::user_id::UserId;
 
 /// What was done about an item that is to be forgotten.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl Engine {
     }
 
     /// Removes everything that is known of a user; `None` when nothing is.
-    pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
+    pub(crate) fn forget(&self, user: &UserId) -> Result<Option<ForgetReceipt>, RuntimeError> {
         let _inside = self.enter()?;
         let id = self.key.shard(user)?;
         // A backup that is being taken must not appear after everything was removed.

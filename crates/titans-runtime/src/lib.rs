@@ -70,6 +70,7 @@ mod locks;
 mod memory;
 mod memory_snapshot;
 mod metric;
+mod number_ids;
 mod published;
 mod recall;
 mod recalled;
@@ -88,6 +89,7 @@ mod ticket;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod user;
+mod user_id;
 mod watch;
 
 pub use alert::{Alert, AlertKind, AlertSink, Alerts};
@@ -116,6 +118,7 @@ pub use ticket::Ticket;
 pub use titans_store::{
     BackupSummary, Erasure, FolderMode, ForgetReceipt, Left, Place, PlaceReport, ShardId,
 };
+pub use user_id::UserId;
 pub use watch::{OnDrop, ProbeScore, RecallWatch};
 
 /// The example of the crate's page is compiled, too.

@@ -17,6 +17,7 @@ use crate::memory::UserMemory;
 use crate::root::Root;
 use crate::shard::{Patience, Watermark};
 use crate::stats::Stats;
+use crate::user_id::UserId;
 
 /// How long dropping a runtime waits for what was handed over.
 const DROP_DEADLINE: Duration = Duration::from_secs(30);
@@ -54,7 +55,21 @@ impl Runtime {
         started.map(|()| runtime)
     }
 
-    /// The memory of a user, loaded or created on first use.
+    /// The memory of a user, loaded or created on first use. A user is a text, a number or a
+    /// UUID: see [`UserId`].
+    ///
+    /// ```
+    /// # use titans_runtime::{Runtime, RuntimeConfig};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = tempfile::tempdir()?;
+    /// # let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
+    /// let alice = runtime.user("alice")?;
+    /// let customer = runtime.user(42)?; // not the user "42"
+    /// # let uuid = [7; 16];
+    /// let session = runtime.user(uuid)?; // uuid::Uuid::into_bytes
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// When as many memories are loaded as fit
     /// [`resident_bytes`](RuntimeConfig::resident_bytes), one that nobody has a handle of is
@@ -66,8 +81,8 @@ impl Runtime {
     /// use, [`RuntimeError::Store`], [`RuntimeError::Closed`]. Damaged
     /// files are no error: an older generation takes their place, see
     /// [`UserMemory::skipped`].
-    pub fn user(&self, user: &str) -> Result<UserMemory, RuntimeError> {
-        let shard = self.engine.lease(user)?;
+    pub fn user(&self, user: impl Into<UserId>) -> Result<UserMemory, RuntimeError> {
+        let shard = self.engine.lease(&user.into())?;
         Ok(UserMemory::new(Arc::clone(&self.engine), shard))
     }
 
@@ -80,8 +95,11 @@ impl Runtime {
     /// # Errors
     /// What the operating system refuses. The memory cannot be opened any more then; call
     /// again to finish.
-    pub fn forget_user(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
-        self.engine.forget(user)
+    pub fn forget_user(
+        &self,
+        user: impl Into<UserId>,
+    ) -> Result<Option<ForgetReceipt>, RuntimeError> {
+        self.engine.forget(&user.into())
     }
 
     /// The configuration.

@@ -37,7 +37,7 @@ use ::tokio::task::spawn_blocking;
 use crate::rows::RowsOf;
 use crate::{
     CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, Recalled, Resumed, RolledBack,
-    Rows, Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserMemory,
+    Rows, Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserId, UserMemory,
 };
 
 /// [`Runtime`] for programs on tokio. Clones are the same runtime.
@@ -71,9 +71,9 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::user`].
-    pub async fn user(&self, user: impl Into<String>) -> Result<AsyncMemory, RuntimeError> {
+    pub async fn user(&self, user: impl Into<UserId>) -> Result<AsyncMemory, RuntimeError> {
         let user = user.into();
-        let memory = self.with(move |runtime| runtime.user(&user)).await?;
+        let memory = self.with(move |runtime| runtime.user(user)).await?;
         Ok(AsyncMemory { memory })
     }
 
@@ -83,10 +83,10 @@ impl AsyncRuntime {
     /// As [`Runtime::forget_user`].
     pub async fn forget_user(
         &self,
-        user: impl Into<String>,
+        user: impl Into<UserId>,
     ) -> Result<Option<ForgetReceipt>, RuntimeError> {
         let user = user.into();
-        self.with(move |runtime| runtime.forget_user(&user)).await
+        self.with(move |runtime| runtime.forget_user(user)).await
     }
 
     /// [`Runtime::flush`].

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use titans_store::ShardId;
 
 use crate::error::RuntimeError;
+use crate::user_id::UserId;
 
 /// Name of the folder of all users below a root.
 pub(crate) const USERS: &str = "users";
@@ -28,14 +29,15 @@ impl fmt::Debug for RootKey {
 
 impl RootKey {
     /// The shard of a user.
-    pub(crate) fn shard(&self, user: &str) -> Result<ShardId, RuntimeError> {
-        if user.is_empty() || user.len() > MAX_USER_ID {
+    pub(crate) fn shard(&self, user: &UserId) -> Result<ShardId, RuntimeError> {
+        let bytes = user.bytes();
+        if bytes.is_empty() || bytes.len() > MAX_USER_ID {
             return Err(RuntimeError::UserId {
-                found: user.len(),
+                found: bytes.len(),
                 limit: MAX_USER_ID,
             });
         }
-        let digest = blake3::keyed_hash(&self.0, user.as_bytes());
+        let digest = blake3::keyed_hash(&self.0, &bytes);
         let mut id = [0; 16];
         id.copy_from_slice(&digest.as_bytes()[..16]);
         Ok(ShardId(id))
@@ -107,22 +109,34 @@ mod tests {
     #[test]
     fn a_user_has_one_shard_per_root_and_no_name_on_disk() {
         let (one, other) = (RootKey([1; 32]), RootKey([2; 32]));
-        let alice = one.shard("alice").unwrap();
-        assert_eq!(alice, one.shard("alice").unwrap());
-        assert_ne!(alice, one.shard("Alice").unwrap());
-        assert_ne!(alice, other.shard("alice").unwrap());
+        let shard = |key: &RootKey, id: &str| key.shard(&id.into()).unwrap();
+        let alice = shard(&one, "alice");
+        assert_eq!(alice, shard(&one, "alice"));
+        assert_ne!(alice, shard(&one, "Alice"));
+        assert_ne!(alice, shard(&other, "alice"));
 
-        let dir = shard_dir(Path::new("root"), one.shard("../../etc/passwd").unwrap());
+        let dir = shard_dir(Path::new("root"), shard(&one, "../../etc/passwd"));
         assert!(dir.starts_with("root/users"));
         assert_eq!(dir.components().count(), 5);
         assert!(!dir.to_string_lossy().contains("etc"));
     }
 
     #[test]
+    fn an_id_keeps_its_place_on_disk() {
+        let key = RootKey([1; 32]);
+        for (id, name) in [
+            (UserId::from("alice"), "02cb06b6470906e29f41dd7a2af4e011"),
+            (UserId::from(42_u64), "c74944731e68aa09d1072a47c09b96bf"),
+        ] {
+            assert_eq!(key.shard(&id).unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
     fn an_id_must_have_a_length() {
         let key = RootKey([0; 32]);
         for id in [String::new(), "x".repeat(MAX_USER_ID + 1)] {
-            let error = key.shard(&id).unwrap_err();
+            let error = key.shard(&UserId::from(&id)).unwrap_err();
             assert!(matches!(error, RuntimeError::UserId { found, .. } if found == id.len()));
         }
     }

@@ -35,7 +35,7 @@ fn learn(config: RuntimeConfig, streams: &[Stream]) -> (Vec<MemoryImage>, Stats)
     let root = tempfile::tempdir().unwrap();
     let runtime = Runtime::open(root.path(), config).unwrap();
     let users: Vec<_> = (0..streams.len())
-        .map(|user| runtime.user(&user.to_string()).unwrap())
+        .map(|user| runtime.user(user).unwrap())
         .collect();
     for (user, stream) in users.iter().zip(streams) {
         stream.observe(user, 0..stream.tokens()).unwrap();
@@ -99,9 +99,7 @@ fn learn_beside_poison(config: &RuntimeConfig, stream: &Stream, alone: &MemoryIm
     let (key_dim, value_dim) = (config.memory.key_dim, config.memory.value_dim);
     let root = tempfile::tempdir().unwrap();
     let runtime = Runtime::open(root.path(), config.clone()).unwrap();
-    let users: Vec<_> = (0..6)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let users: Vec<_> = (0..6).map(|user| runtime.user(user).unwrap()).collect();
     // As long as a value may be, and in turn the one and the other way: learned one after the
     // other, what lies between them overflows.
     let longest = (f32::MAX / value_dim as f32).sqrt() * 0.99;
@@ -140,7 +138,7 @@ fn a_short_note_does_not_wait_for_a_crowd_of_books() {
     let book = Stream::new(100 * CHUNK, 7);
     let long: Vec<_> = (0..8)
         .map(|user| {
-            let user = runtime.user(&user.to_string()).unwrap();
+            let user = runtime.user(user).unwrap();
             book.observe(&user, 0..book.tokens()).unwrap()
         })
         .collect();
@@ -156,9 +154,7 @@ fn a_memory_that_has_caught_up_keeps_one_snapshot() {
     let root = tempfile::tempdir().unwrap();
     let runtime = Runtime::open(root.path(), batches_of(4, config())).unwrap();
     let stream = Stream::new(8 * CHUNK, 7);
-    let users: Vec<_> = (0..3)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let users: Vec<_> = (0..3).map(|user| runtime.user(user).unwrap()).collect();
     assert_eq!(runtime.stats().live_snapshots, 3);
     for user in &users {
         stream.observe(user, 0..stream.tokens()).unwrap();

@@ -72,7 +72,7 @@ fn child() {
     let mut signals = Signals::new([SIGTERM]).unwrap();
     let runtime = Runtime::open(root, settings(race.parse().unwrap())).unwrap();
     let memories: Vec<_> = (0..USERS)
-        .map(|user| runtime.user(&format!("user {user}")).unwrap())
+        .map(|user| runtime.user(format!("user {user}")).unwrap())
         .collect();
     // Behind whatever the test harness has begun to write.
     say("\nready");
@@ -147,7 +147,7 @@ fn what_was_acknowledged_before_the_end_is_what_is_recovered() {
 
         let runtime = Runtime::open(root.path(), settings(race)).unwrap();
         for (user, known) in known.iter_mut().enumerate() {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             assert!(memory.skipped().is_empty(), "{:?}", memory.skipped());
             let at = |word: &str| said.get(&(word.to_owned(), user)).copied();
             let recovered = memory.progress().durable;

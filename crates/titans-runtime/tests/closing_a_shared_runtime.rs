@@ -114,7 +114,7 @@ fn many_may_close_while_many_others_work() {
             let again = Runtime::open(root.path(), config).unwrap();
             let taken = taken.into_inner().unwrap();
             for user in 0..5_u64 {
-                let memory = again.user(&format!("user {user}")).unwrap();
+                let memory = again.user(format!("user {user}")).unwrap();
                 assert!(memory.skipped().is_empty(), "{:?}", memory.skipped());
                 let durable = memory.progress().durable;
                 let promised = taken.get(&memory.shard()).copied().unwrap_or(0);

@@ -48,7 +48,7 @@ fn the_sums_are_those_of_the_memories_after_any_coming_and_going() {
     let runtime = Runtime::open(root.path(), config).unwrap();
     let stream = Stream::new(CHUNK + 1, 3);
     for turn in 0..30 {
-        let memory = runtime.user(&format!("user {}", turn % 7)).unwrap();
+        let memory = runtime.user(format!("user {}", turn % 7)).unwrap();
         stream.observe(&memory, 0..stream.tokens()).unwrap();
     }
     // The last one to come.

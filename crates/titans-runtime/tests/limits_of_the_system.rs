@@ -217,7 +217,7 @@ fn few_files_are_enough_for_many_users() {
         let runtime = Runtime::open(root, config()).unwrap();
         let stream = Stream::new(CHUNK, 1);
         for user in 0..100 {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             stream.observe(&memory, 0..CHUNK).unwrap();
         }
         let memory = runtime.user("user 0").unwrap();
@@ -243,7 +243,7 @@ fn few_files_are_enough_for_many_users() {
         let error = runtime.user("somebody else").map(drop);
         assert!(error.is_ok(), "{error:?}");
         for user in 0..100 {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             let tokens = CHUNK as u64 + if user == 0 { 5 } else { 0 };
             assert_eq!(memory.progress().durable, tokens, "user {user}");
             assert!(memory.skipped().is_empty());

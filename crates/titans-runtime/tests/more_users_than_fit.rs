@@ -21,12 +21,12 @@ fn forty_users_take_turns_in_the_room_of_four() {
     let stream = |index: usize| Stream::new(CHUNK + 3, index as u64);
     // Nobody waits for a save: leaving has to.
     for index in 0..40 {
-        let memory = runtime.user(&user(index)).unwrap();
+        let memory = runtime.user(user(index)).unwrap();
         stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
         assert!(runtime.resident_users() <= 4);
     }
     for index in 0..40 {
-        let memory = runtime.user(&user(index)).unwrap();
+        let memory = runtime.user(user(index)).unwrap();
         // Those that are still loaded may have an unfinished chunk.
         memory.flush().unwrap();
         assert_eq!(memory.progress().durable, CHUNK as u64 + 3, "user {index}");
@@ -91,7 +91,7 @@ fn many_threads_asking_for_many_users_open_each_once_and_lose_nothing() {
     });
     let total: u64 = (0..12)
         .map(|user| {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             memory.flush().unwrap();
             memory.progress().durable
         })

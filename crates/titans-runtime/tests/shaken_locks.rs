@@ -188,7 +188,7 @@ fn run(seed: u64) {
     case.injector.heal();
     let mut recalled = BTreeMap::new();
     for user in 0..USERS {
-        let memory = case.runtime.user(&format!("user {user}")).unwrap();
+        let memory = case.runtime.user(format!("user {user}")).unwrap();
         if matches!(memory.health(), Health::Failed { .. }) {
             memory.resume().unwrap();
         }
@@ -203,7 +203,7 @@ fn run(seed: u64) {
     assert!(runtime.close(PATIENCE).is_durable());
     let runtime = Runtime::open(root.path(), config).unwrap();
     for (user, (progress, recalled)) in recalled {
-        let memory = runtime.user(&format!("user {user}")).unwrap();
+        let memory = runtime.user(format!("user {user}")).unwrap();
         assert!(memory.skipped().is_empty(), "{:?}", memory.skipped());
         assert_eq!(memory.progress(), progress, "user {user}");
         assert!(stream.recall(&memory) == recalled, "user {user}");
@@ -220,7 +220,7 @@ fn run_and_close(seed: u64) {
     config.resident_bytes = USERS as usize * config.bytes_per_user();
     let runtime = Runtime::open(root.path(), config.clone()).unwrap();
     let stream = Stream::new(2 * CHUNK, seed);
-    let open = |user: u64| runtime.user(&format!("user {user}")).unwrap();
+    let open = |user: u64| runtime.user(format!("user {user}")).unwrap();
     let memories: Vec<UserMemory> = (0..USERS).map(open).collect();
     let report = thread::scope(|scope| {
         for (thread, memory) in memories.iter().enumerate() {
@@ -265,7 +265,7 @@ fn run_and_close(seed: u64) {
             .users
             .iter()
             .find(|told| told.shard == before.shard());
-        let memory = runtime.user(&format!("user {user}")).unwrap();
+        let memory = runtime.user(format!("user {user}")).unwrap();
         assert!(memory.skipped().is_empty(), "{:?}", memory.skipped());
         assert_eq!(memory.progress(), told.unwrap().progress);
         // Handles of a closed runtime still read.

@@ -215,7 +215,7 @@ fn write(runtime: &Runtime, slots: &Slots, slot: usize, dice: &mut Dice) {
     if start == STREAM || dice.roll(60) == 0 {
         drop(memory);
         say(&format!("forgetting {slot} {}", user.incarnation));
-        assert!(runtime.forget_user(&user.name()).unwrap().is_some());
+        assert!(runtime.forget_user(user.name()).unwrap().is_some());
         say(&format!("forgotten {slot} {}", user.incarnation));
         *incarnation += 1;
         return;
@@ -271,7 +271,7 @@ fn check_version(info: Result<titans_runtime::RecallInfo, RuntimeError>, newest:
 }
 
 fn lease(runtime: &Runtime, user: User) -> Option<UserMemory> {
-    match runtime.user(&user.name()) {
+    match runtime.user(user.name()) {
         Ok(memory) => {
             assert!(
                 memory.skipped().is_empty(),
@@ -404,7 +404,7 @@ fn check(place: &Path, heard: &mut Heard, users: impl Iterator<Item = User>) -> 
     let runtime = Runtime::open(place.join("root"), config).unwrap();
     let mut compared = BTreeSet::new();
     for user in users {
-        let memory = match runtime.user(&user.name()) {
+        let memory = match runtime.user(user.name()) {
             Ok(memory) => memory,
             Err(error) => {
                 assert!(heard.forgetting.contains(&user), "{user:?}: {error}");
@@ -432,7 +432,7 @@ fn check(place: &Path, heard: &mut Heard, users: impl Iterator<Item = User>) -> 
     // Whoever was about to be forgotten is, so that the next life begins with a successor.
     let mut slots = known_slots(place);
     for user in std::mem::take(&mut heard.forgetting) {
-        let receipt = runtime.forget_user(&user.name()).unwrap();
+        let receipt = runtime.forget_user(user.name()).unwrap();
         assert!(receipt.is_some());
         heard.forgotten.insert(user);
         slots[user.slot] = slots[user.slot].max(user.incarnation + 1);

@@ -113,7 +113,7 @@ fn do_everything(place: &Path) -> (Runtime, Stats) {
     fs::remove_file(place.join("backups")).unwrap();
     assert_eq!(runtime.tick(now).unwrap().backed_up.len(), 1);
     drop(memory);
-    let other = runtime.user(&format!("{USER} the second")).unwrap();
+    let other = runtime.user(format!("{USER} the second")).unwrap();
     // An unfinished chunk waits.
     stream.observe(&other, 0..5).unwrap();
     let stats = runtime.stats();

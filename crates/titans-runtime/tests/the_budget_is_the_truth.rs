@@ -52,7 +52,7 @@ fn grows_as_it_says(what: &str, users: usize, act: impl Fn(&UserMemory, &Stream)
     let mut handles = Vec::new();
     let mut join = |count: usize| {
         for _ in 0..count {
-            let memory = runtime.user(&handles.len().to_string()).unwrap();
+            let memory = runtime.user(handles.len().to_string()).unwrap();
             act(&memory, &stream);
             handles.push(memory);
         }
@@ -145,7 +145,7 @@ fn what_is_saved_leaves() {
     let (before, files_before) = (resident(), open_files());
     let mut most = 0;
     for user in 0..100 {
-        let memory = runtime.user(&user.to_string()).unwrap();
+        let memory = runtime.user(user).unwrap();
         let ticket = stream.observe(&memory, 0..4096).unwrap();
         while !ticket.is_visible() {
             std::thread::yield_now();

@@ -26,9 +26,7 @@ fn config(more_devices: Vec<ComputeDevice>) -> RuntimeConfig {
 fn recall(root: &Path, config: RuntimeConfig, learn: bool) -> Vec<Vec<f32>> {
     let widths = (config.memory.key_dim, config.memory.value_dim);
     let runtime = Runtime::open(root, config).unwrap();
-    let users: Vec<_> = (0..USERS)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let users: Vec<_> = (0..USERS).map(|user| runtime.user(user).unwrap()).collect();
     let streams: Vec<_> = (0..USERS)
         .map(|user| Stream::with_widths(3 * CHUNK, user as u64, widths))
         .collect();

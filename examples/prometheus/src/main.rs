@@ -71,7 +71,7 @@ fn learn(runtime: &Runtime, user: usize, done: &AtomicBool) {
 }
 
 fn visit(runtime: &Runtime, user: usize, turn: usize) -> Result<(), RuntimeError> {
-    let memory = runtime.user(&format!("user {user}"))?;
+    let memory = runtime.user(user)?;
     let row = |scale: f32| {
         let number = move |i: usize| ((i + turn * TOKENS + user) as f32 * scale).sin();
         (0..TOKENS * DIM).map(number).collect::<Vec<f32>>()

@@ -243,12 +243,12 @@ impl World {
             true => None,
             false => self.open(user),
         };
-        let receipt = match self.runtime().forget_user(&name(user)) {
+        let receipt = match self.runtime().forget_user(name(user)) {
             Ok(receipt) => receipt,
             Err(error) => {
                 self.explain(user, "forgetting", &error);
                 // A call that is repeated finishes it.
-                self.runtime().forget_user(&name(user)).unwrap()
+                self.runtime().forget_user(name(user)).unwrap()
             }
         };
         if let Some(exists) = self.users[user].exists {

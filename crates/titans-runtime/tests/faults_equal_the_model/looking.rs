@@ -43,7 +43,7 @@ impl World {
         let patience = Instant::now() + PATIENCE;
         loop {
             let panics = self.injector.panicked().len();
-            let error = match self.runtime().user(&name(user)) {
+            let error = match self.runtime().user(name(user)) {
                 Ok(memory) => {
                     assert!(!self.users[user].forgotten, "user {user} is there again");
                     self.users[user].exists = Some(true);
