@@ -259,7 +259,7 @@ pub use runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
     CloseReport, Element, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig, Neighbour,
     OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, ShardId, Stats,
-    StoredItem, TickReport, UserReport, describe_metrics,
+    StoredItem, StoredUser, TickReport, UserReport, Users, describe_metrics,
 };
 #[doc(no_inline)]
 pub use store::{FolderMode, StoreConfig, StoreError};

@@ -90,6 +90,7 @@ mod ticket;
 pub mod tokio;
 mod user;
 mod user_id;
+mod users;
 mod watch;
 
 pub use alert::{Alert, AlertKind, AlertSink, Alerts};
@@ -119,6 +120,7 @@ pub use titans_store::{
     BackupSummary, Erasure, FolderMode, ForgetReceipt, Left, Place, PlaceReport, ShardId,
 };
 pub use user_id::UserId;
+pub use users::{StoredUser, Users};
 pub use watch::{OnDrop, ProbeScore, RecallWatch};
 
 /// The example of the crate's page is compiled, too.

@@ -18,6 +18,7 @@ use crate::root::Root;
 use crate::shard::{Patience, Watermark};
 use crate::stats::Stats;
 use crate::user_id::UserId;
+use crate::users::Users;
 
 /// How long dropping a runtime waits for what was handed over.
 const DROP_DEADLINE: Duration = Duration::from_secs(30);
@@ -100,6 +101,46 @@ impl Runtime {
         user: impl Into<UserId>,
     ) -> Result<Option<ForgetReceipt>, RuntimeError> {
         self.engine.forget(&user.into())
+    }
+
+    /// Whether something is kept of a user: a memory on disk, whole or not, or tokens that an
+    /// open one has taken. Nothing is loaded or created.
+    ///
+    /// # Errors
+    /// [`RuntimeError::UserId`] and [`RuntimeError::Closed`].
+    pub fn contains(&self, user: impl Into<UserId>) -> Result<bool, RuntimeError> {
+        self.engine.contains(&user.into())
+    }
+
+    /// The users of whom something is kept, loaded or not, in the order of their names on disk.
+    /// Ids are in no file, so it names [shards](titans_store::ShardId).
+    ///
+    /// ```
+    /// # use titans_runtime::{Rows, Runtime, RuntimeConfig};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = tempfile::tempdir()?;
+    /// # let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
+    /// let alice = runtime.user("alice")?;
+    /// let row = [0.125_f32; 64];
+    /// alice.observe(Rows::row(&row), Rows::row(&row))?.wait()?;
+    /// for user in runtime.users()? {
+    ///     match user {
+    ///         Ok(user) if user.damage.is_empty() => println!("{} {}", user.shard, user.bytes),
+    ///         Ok(user) => eprintln!("{}: {:?}", user.shard, user.damage),
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # assert_eq!(runtime.users()?.flatten().count(), 1);
+    /// assert!(runtime.contains("alice")? && !runtime.contains("bob")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RuntimeError::Closed`], and [`RuntimeError::Io`] when the folder of all users cannot be
+    /// listed. What is wrong with one of them is in its entry.
+    pub fn users(&self) -> Result<Users, RuntimeError> {
+        Users::of(&self.engine)
     }
 
     /// The configuration.

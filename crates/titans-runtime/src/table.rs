@@ -103,6 +103,12 @@ impl ShardTable {
         shards
     }
 
+    /// A shard that is in memory, without a lease.
+    pub(crate) fn find(&self, id: ShardId) -> Option<Arc<Shard>> {
+        let slot = Arc::clone(self.slots.lock().get(&id)?);
+        slot.get()
+    }
+
     /// How many shards are in memory or on their way.
     pub(crate) fn len(&self) -> usize {
         self.slots.lock().len()

@@ -37,7 +37,8 @@ use ::tokio::task::spawn_blocking;
 use crate::rows::RowsOf;
 use crate::{
     CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, Recalled, Resumed, RolledBack,
-    Rows, Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserId, UserMemory,
+    Rows, Runtime, RuntimeConfig, RuntimeError, Stats, StoredUser, TickReport, Ticket, UserId,
+    UserMemory,
 };
 
 /// [`Runtime`] for programs on tokio. Clones are the same runtime.
@@ -87,6 +88,23 @@ impl AsyncRuntime {
     ) -> Result<Option<ForgetReceipt>, RuntimeError> {
         let user = user.into();
         self.with(move |runtime| runtime.forget_user(user)).await
+    }
+
+    /// [`Runtime::contains`].
+    ///
+    /// # Errors
+    /// As [`Runtime::contains`].
+    pub async fn contains(&self, user: impl Into<UserId>) -> Result<bool, RuntimeError> {
+        let user = user.into();
+        self.with(move |runtime| runtime.contains(user)).await
+    }
+
+    /// [`Runtime::users`], all of them.
+    ///
+    /// # Errors
+    /// As [`Runtime::users`]; what cannot be listed below the folder is among the users.
+    pub async fn users(&self) -> Result<Vec<Result<StoredUser, RuntimeError>>, RuntimeError> {
+        self.with(|runtime| Ok(runtime.users()?.collect())).await
     }
 
     /// [`Runtime::flush`].

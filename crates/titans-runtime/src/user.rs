@@ -64,20 +64,31 @@ pub(crate) fn shards_on_disk(root: &Path) -> Result<Vec<ShardId>, RuntimeError> 
     let users = root.join(USERS);
     for first in fan_out(&users)? {
         for second in fan_out(&users.join(&first))? {
-            for rest in names(&users.join(&first).join(&second))? {
-                let name = format!("{first}{second}{rest}");
-                let number = u128::from_str_radix(&name, 16).map(u128::to_be_bytes);
-                // Only the exact form that is written counts.
-                shards.extend(number.map(ShardId).ok().filter(|id| id.to_string() == name));
-            }
+            shards.extend(shards_in(&users, &first, &second)?);
         }
     }
     Ok(shards)
 }
 
+/// The memories in one of the folders below that of all users, in the order of names.
+pub(crate) fn shards_in(
+    users: &Path,
+    first: &str,
+    second: &str,
+) -> Result<Vec<ShardId>, RuntimeError> {
+    let names = names(&users.join(first).join(second))?;
+    let shard = |rest: &String| {
+        let name = format!("{first}{second}{rest}");
+        let number = u128::from_str_radix(&name, 16).ok()?;
+        // Only the exact form that is written counts.
+        Some(ShardId(number.to_be_bytes())).filter(|id| id.to_string() == name)
+    };
+    Ok(names.iter().filter_map(shard).collect())
+}
+
 /// The names of two hexadecimal digits in a folder. Others, such as `lost+found`, are not of
 /// a runtime, and may not even be readable.
-fn fan_out(dir: &Path) -> Result<Vec<String>, RuntimeError> {
+pub(crate) fn fan_out(dir: &Path) -> Result<Vec<String>, RuntimeError> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let mut names = names(dir)?;
     names.retain(|name| name.len() == 2 && name.bytes().all(is_hex));

@@ -144,9 +144,13 @@ fn closing_waits_for_what_has_begun_and_clones_are_told() {
         let clone = runtime.clone();
         let memory = runtime.user("alice").await.unwrap();
         let ticket = observe(&stream, &memory, 0..CHUNK).await.unwrap();
+        assert!(runtime.contains("alice").await.unwrap());
+        assert_eq!(runtime.users().await.unwrap().len(), 1);
         let report = runtime.close(SOON).await.unwrap();
         assert!(report.is_durable());
         assert!(ticket.sync().is_durable());
+        let error = clone.users().await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Closed), "{error}");
         let error = clone.user("bob").await.unwrap_err();
         assert!(matches!(error, RuntimeError::Closed), "{error}");
         let error = observe(&stream, &memory, 0..1).await.unwrap_err();

@@ -38,6 +38,8 @@ fn after_closing_every_call_says_so_and_closing_again_says_the_same() {
     assert!(is_closed(runtime.user("bob")));
     assert!(is_closed(runtime.forget_user("alice")));
     assert!(is_closed(runtime.tick(SystemTime::now())));
+    assert!(is_closed(runtime.contains("alice")));
+    assert!(is_closed(runtime.users()));
     assert!(is_closed(runtime.flush()));
     assert!(is_closed(stream.observe(&memory, 0..1)));
     assert!(is_closed(memory.pin()));

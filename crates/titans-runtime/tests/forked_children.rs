@@ -88,6 +88,8 @@ fn ask(inherited: &Inherited) -> Result<(), String> {
 
     refused("user", runtime.user("alice"))?;
     refused("forget_user", runtime.forget_user("alice"))?;
+    refused("contains", runtime.contains("alice"))?;
+    refused("users", runtime.users())?;
     refused("Runtime::flush", runtime.flush())?;
     refused("tick", runtime.tick(SystemTime::now()))?;
     expect("resident_users", runtime.resident_users() > 0)?;
