@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Write};
 use std::thread;
 
 use titanmem::titans_core::{MemoryArchitecture, SparseChannelMlp};
-use titanmem::{Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+use titanmem::{RecallError, Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
 
 const USERS: usize = 200;
 const ROOM: usize = 24;
@@ -79,7 +79,7 @@ fn learn(runtime: &Runtime, part: usize) -> Result<(), RuntimeError> {
 }
 
 /// How many answers of a user the memory gives: closer than half of their length.
-fn recalled(memory: &UserMemory, user: usize) -> Result<usize, RuntimeError> {
+fn recalled(memory: &UserMemory, user: usize) -> Result<usize, RecallError> {
     let mut surprise = [0.0; FACTS];
     memory.surprise_into(rows(&questions()), rows(&answers(user)), &mut surprise)?;
     Ok(surprise.iter().filter(|error| **error < 0.5).count())

@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use titanmem::{
-    Alert, AlertKind, AlertSink, Alerts, OnDrop, RecallWatch, Rows, Runtime, RuntimeConfig,
-    RuntimeError, UserMemory,
+    Alert, AlertKind, AlertSink, Alerts, OnDrop, RecallError, RecallWatch, Rows, Runtime,
+    RuntimeConfig, UserMemory, WaitError,
 };
 
 const DIM: usize = 64;
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             // The chunk was dropped before anybody could read it.
             _ => {
-                assert!(matches!(learned, Err(RuntimeError::RolledBack)));
+                assert!(matches!(learned, Err(WaitError::RolledBack)));
                 assert_eq!(alert.kind, AlertKind::RolledBack);
                 assert_eq!(poisoned, before);
             }
@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The percentage of the facts that come back closer than half of their length.
-fn recall(memory: &UserMemory, keys: &[f32], values: &[f32]) -> Result<f64, RuntimeError> {
+fn recall(memory: &UserMemory, keys: &[f32], values: &[f32]) -> Result<f64, RecallError> {
     let mut surprise = vec![0.0; FACTS];
     memory.surprise_into(rows(keys), rows(values), &mut surprise)?;
     let known = surprise.iter().filter(|error| **error < 0.5).count();

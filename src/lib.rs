@@ -149,7 +149,7 @@
 //!
 //! ```
 //! use titanmem::half::bf16;
-//! use titanmem::{Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+//! use titanmem::{ObserveError, Rows, Runtime, RuntimeConfig, UserMemory};
 //!
 //! /// Rows of one head that leave the cache: `dim` numbers each, the beginnings of two rows
 //! /// `stride` numbers apart.
@@ -157,7 +157,7 @@
 //!     memory: &UserMemory,
 //!     (keys, values): (&[bf16], &[bf16]),
 //!     (dim, stride): (usize, usize),
-//! ) -> Result<(), RuntimeError> {
+//! ) -> Result<(), ObserveError> {
 //!     let rows = |data| Rows::matrix(data, dim).with_row_stride(stride);
 //!     // Dropping the ticket cancels nothing. Only a full queue makes this wait.
 //!     memory.observe(rows(keys), rows(values))?;
@@ -260,6 +260,10 @@ pub use runtime::{
     CloseReport, Element, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig, Neighbour,
     OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, ShardId, Stats,
     StoredItem, StoredUser, TickReport, UserReport, Users, describe_metrics,
+};
+#[doc(no_inline)]
+pub use runtime::{
+    CommandError, IoError, ObserveError, OpenError, RecallError, RowsError, Stopped, WaitError,
 };
 #[doc(no_inline)]
 pub use store::{FolderMode, StoreConfig, StoreError};

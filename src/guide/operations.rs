@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Less for each user: a shorter `queue_tokens`, a smaller ledger, fewer channels. One process
-//! owns a folder; a second one is refused with [`RootLocked`](crate::RuntimeError::RootLocked).
+//! owns a folder; a second one is refused with [`RootLocked`](crate::OpenError::RootLocked).
 //!
 //! # Backups
 //!

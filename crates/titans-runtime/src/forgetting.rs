@@ -5,7 +5,7 @@ use std::sync::Arc;
 use titans_store::{ForgetReceipt, Place, PlaceReport};
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::CommandError;
 use crate::ledger::ItemId;
 use crate::rows::Rows;
 use crate::shard::{About, Command, Erasure, Lease, Patience, Rebuilt, Watermark};
@@ -36,7 +36,7 @@ impl Engine {
         self: &Arc<Self>,
         lease: &Lease,
         item: ItemId,
-    ) -> Result<Option<ForgottenItem>, RuntimeError> {
+    ) -> Result<Option<ForgottenItem>, CommandError> {
         let shard = lease.value();
         let turn = shard.take_turn();
         let pieces = shard.pieces(item);
@@ -72,9 +72,9 @@ impl Engine {
     }
 
     /// Learns a memory again without the items that were forgotten.
-    pub(crate) fn rebuild(&self, lease: &Lease) -> Result<Rebuilt, RuntimeError> {
+    pub(crate) fn rebuild(&self, lease: &Lease) -> Result<Rebuilt, CommandError> {
         if !self.context.keeps_tokens() {
-            return Err(RuntimeError::NoReplay {
+            return Err(CommandError::NoReplay {
                 reason: "LedgerConfig::replay_bytes is 0, so no tokens are kept",
             });
         }
@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// Removes everything that is known of a user; `None` when nothing is.
-    pub(crate) fn forget(&self, user: &UserId) -> Result<Option<ForgetReceipt>, RuntimeError> {
+    pub(crate) fn forget(&self, user: &UserId) -> Result<Option<ForgetReceipt>, CommandError> {
         let _inside = self.enter()?;
         let id = self.key.shard(user)?;
         // A backup that is being taken must not appear after everything was removed.

@@ -4,7 +4,7 @@
 //! forgotten, a backup is taken. Closing lets nobody in any more and gives the folder back only
 //! when the last of these calls has come out.
 
-use crate::error::RuntimeError;
+use crate::error::Stopped;
 use crate::locks::{Condvar, Mutex, Rank};
 
 /// The way into the folder of one runtime.
@@ -35,10 +35,10 @@ impl Default for Gate {
 
 impl Gate {
     /// Lets a call in, unless the runtime is closed or closing.
-    pub(crate) fn enter(&self) -> Result<Inside<'_>, RuntimeError> {
+    pub(crate) fn enter(&self) -> Result<Inside<'_>, Stopped> {
         let mut state = self.state.lock();
         match state.closed {
-            true => Err(RuntimeError::Closed),
+            true => Err(Stopped::Closed),
             false => {
                 state.inside += 1;
                 Ok(Inside(self))
@@ -91,7 +91,7 @@ mod tests {
             while !gate.is_closed() {
                 std::thread::yield_now();
             }
-            assert!(matches!(gate.enter(), Err(RuntimeError::Closed)));
+            assert!(matches!(gate.enter(), Err(Stopped::Closed)));
             drop(first);
             is_out.store(true, Ordering::SeqCst);
             drop(second);

@@ -99,7 +99,10 @@ pub use closing::{CloseReport, UserReport};
 #[doc(hidden)]
 pub use config::StorageHook;
 pub use config::{Durability, RuntimeConfig, WhenFull};
-pub use error::RuntimeError;
+pub use error::{
+    CommandError, IoError, ObserveError, OpenError, RecallError, RowsError, RuntimeError, Stopped,
+    WaitError,
+};
 pub use forgetting::ForgottenItem;
 pub use health::Health;
 pub use ledger::{ItemId, LedgerConfig, Neighbour};
@@ -109,8 +112,7 @@ pub use locks::shake_locks;
 pub use memory::UserMemory;
 pub use memory_snapshot::{MemorySnapshot, StoredItem};
 pub use metric::describe_metrics;
-pub use recall::RecallInfo;
-pub use recalled::Recalled;
+pub use recalled::{RecallInfo, Recalled};
 pub use rows::{Element, Rows};
 pub use runtime::Runtime;
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};

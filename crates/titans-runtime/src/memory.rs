@@ -7,14 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use titans_store::ShardId;
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::{CommandError, ObserveError, RecallError, RowsError, WaitError};
 use crate::forgetting::ForgottenItem;
 use crate::health::Health;
 use crate::ledger::{Entry, ItemId};
 use crate::memory_snapshot::MemorySnapshot;
 use crate::published::Reader;
-use crate::recall::{self, RecallInfo};
-use crate::recalled::Recalled;
+use crate::recall;
+use crate::recalled::{RecallInfo, Recalled};
 use crate::rows::{Rows, RowsOf};
 use crate::shard::{About, Command, Lease, Progress, Rebuilt, Resumed, RolledBack};
 use crate::snapshot::Snapshot;
@@ -45,11 +45,10 @@ impl UserMemory {
     /// stream was cut into calls makes no difference to what is learned.
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for rows that do not fit,
-    /// [`RuntimeError::Busy`] when the queue is full and the configuration says not to wait,
-    /// [`RuntimeError::Closed`] and [`RuntimeError::Failed`]. Nothing is taken on the first
-    /// three.
-    pub fn observe(&self, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
+    /// [`RowsError`] for rows that do not fit, [`ObserveError::Busy`] when the queue is full and
+    /// the configuration says not to wait, and [`Stopped`](crate::Stopped) when the memory takes
+    /// nothing any more. Nothing is taken on the first two.
+    pub fn observe(&self, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, ObserveError> {
         self.push(About::Nothing, keys, values)
     }
 
@@ -64,19 +63,19 @@ impl UserMemory {
         item: impl Into<ItemId>,
         keys: Rows<'_>,
         values: Rows<'_>,
-    ) -> Result<Ticket, RuntimeError> {
+    ) -> Result<Ticket, ObserveError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
         self.push(About::Stored(item.into(), now), keys, values)
     }
 
-    fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
+    fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, ObserveError> {
         let context = &self.engine.context;
         context.check_process()?;
         let (key_dim, value_dim) = context.widths();
         keys.check_shape(RowsOf::Keys, key_dim)?;
         values.check_shape(RowsOf::Values, value_dim)?;
-        RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
+        RowsError::expect_size("the number of value rows", keys.len(), values.len())?;
         keys.check_numbers(RowsOf::Keys)?;
         values.check_numbers(RowsOf::Values)?;
         let limit = context.bounds.ledger_bytes;
@@ -85,7 +84,7 @@ impl UserMemory {
         {
             let bytes = Entry::bytes_of(keys.len(), (key_dim, value_dim));
             if bytes > limit {
-                return Err(RuntimeError::ItemTooLarge {
+                return Err(ObserveError::ItemTooLarge {
                     rows: keys.len(),
                     bytes,
                     limit,
@@ -117,9 +116,8 @@ impl UserMemory {
     /// ```
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`], [`RuntimeError::PartialRow`] and [`RuntimeError::NotFinite`] for
-    /// queries that do not fit.
-    pub fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RuntimeError> {
+    /// [`RowsError`] for queries that do not fit.
+    pub fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RecallError> {
         let snapshot = self.load()?;
         let mut recalled = recall::recall(&self.engine.context, &snapshot, queries)?;
         recalled.info.lag = self.lag(&snapshot);
@@ -130,13 +128,13 @@ impl UserMemory {
     /// allocation counts.
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for queries that do not fit
-    /// and for a buffer that is not `queries x value_dim` long.
+    /// [`RowsError`] for queries that do not fit and for a buffer that is not
+    /// `queries x value_dim` long.
     pub fn recall_into(
         &self,
         queries: Rows<'_>,
         recalled: &mut [f32],
-    ) -> Result<RecallInfo, RuntimeError> {
+    ) -> Result<RecallInfo, RecallError> {
         let snapshot = self.load()?;
         let mut info = recall::recall_into(&self.engine.context, &snapshot, queries, recalled)?;
         info.lag = self.lag(&snapshot);
@@ -154,14 +152,14 @@ impl UserMemory {
     /// learned.
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for rows that do not fit and
-    /// for a buffer that is not as long as there are pairs.
+    /// [`RowsError`] for rows that do not fit and for a buffer that is not as long as there are
+    /// pairs.
     pub fn surprise_into(
         &self,
         keys: Rows<'_>,
         values: Rows<'_>,
         surprise: &mut [f32],
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), RecallError> {
         let snapshot = self.load()?;
         recall::surprise(&self.engine.context, &snapshot, keys, values, surprise)
     }
@@ -169,13 +167,13 @@ impl UserMemory {
     /// What the memory knows now, to recall from it several times while it learns on.
     ///
     /// # Errors
-    /// [`RuntimeError::ForeignSnapshot`], which is a bug.
-    pub fn snapshot(&self) -> Result<MemorySnapshot, RuntimeError> {
+    /// [`RecallError::ForeignSnapshot`], which is a bug.
+    pub fn snapshot(&self) -> Result<MemorySnapshot, RecallError> {
         let snapshot = self.load()?;
         Ok(MemorySnapshot::new(&self.engine, snapshot))
     }
 
-    fn load(&self) -> Result<Arc<Snapshot>, RuntimeError> {
+    fn load(&self) -> Result<Arc<Snapshot>, RecallError> {
         self.engine.context.check_process()?;
         Ok(self.reader.load(&self.shard.published)?)
     }
@@ -190,8 +188,8 @@ impl UserMemory {
     /// item again.
     ///
     /// # Errors
-    /// As [`observe`](Self::observe). After an error call again.
-    pub fn forget(&self, item: impl Into<ItemId>) -> Result<Option<ForgottenItem>, RuntimeError> {
+    /// [`CommandError`]. After an error call again.
+    pub fn forget(&self, item: impl Into<ItemId>) -> Result<Option<ForgottenItem>, CommandError> {
         self.engine.context.check_process()?;
         self.engine.forget_item(&self.shard, item.into())
     }
@@ -202,14 +200,14 @@ impl UserMemory {
     /// have meanwhile; `observe` waits.
     ///
     /// Positions in the stream change: tickets from before report
-    /// [`RuntimeError::RolledBack`].
+    /// [`WaitError::RolledBack`].
     ///
     /// # Errors
-    /// [`RuntimeError::NoReplay`] when [`LedgerConfig::replay_bytes`](crate::LedgerConfig) is
+    /// [`CommandError::NoReplay`] when [`LedgerConfig::replay_bytes`](crate::LedgerConfig) is
     /// 0 or the tokens are not there, and as [`flush`](Self::flush): the memory is as it was.
-    /// [`RuntimeError::Unfinished`] when the memory is rebuilt and something that held the
+    /// [`CommandError::Unfinished`] when the memory is rebuilt and something that held the
     /// items could not be removed yet.
-    pub fn rebuild(&self) -> Result<Rebuilt, RuntimeError> {
+    pub fn rebuild(&self) -> Result<Rebuilt, CommandError> {
         self.engine.context.check_process()?;
         self.engine.rebuild(&self.shard)
     }
@@ -218,7 +216,7 @@ impl UserMemory {
     ///
     /// # Errors
     /// As [`Ticket::wait`].
-    pub fn flush(&self) -> Result<(), RuntimeError> {
+    pub fn flush(&self) -> Result<(), WaitError> {
         self.engine.context.check_process()?;
         let end = self.shard.accepted();
         Ticket::new(&self.engine, &self.shard, end).wait()
@@ -231,7 +229,7 @@ impl UserMemory {
     /// # Errors
     /// As [`flush`](Self::flush), and what the store refuses. After an error the earlier pin
     /// holds, or the new one where only the earlier one's file could not be removed.
-    pub fn pin(&self) -> Result<u64, RuntimeError> {
+    pub fn pin(&self) -> Result<u64, CommandError> {
         self.flush()?;
         self.engine.order(self.shard.value(), Command::Pin)
     }
@@ -245,9 +243,9 @@ impl UserMemory {
     ///
     /// # Errors
     /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
-    /// among it; the memory is as it was then. [`RuntimeError::Unfinished`] when it is rolled
+    /// among it; the memory is as it was then. [`CommandError::Unfinished`] when it is rolled
     /// back and an item could not be forgotten once more.
-    pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
+    pub fn roll_back(&self) -> Result<RolledBack, CommandError> {
         self.engine.context.check_process()?;
         self.engine.roll_back(&self.shard)
     }
@@ -260,9 +258,9 @@ impl UserMemory {
     /// [fail](Health::Retrying) tries again at once. A healthy one is left alone.
     ///
     /// # Errors
-    /// [`RuntimeError::Unavailable`] when a save is refused again, and what the store refuses
+    /// [`WaitError::Unavailable`] when a save is refused again, and what the store refuses
     /// when the files are opened. The memory is as it was then.
-    pub fn resume(&self) -> Result<Resumed, RuntimeError> {
+    pub fn resume(&self) -> Result<Resumed, CommandError> {
         self.engine.context.check_process()?;
         self.engine.resume(&self.shard)
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use titans_store::ShardId;
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::RecallError;
 use crate::ledger::ItemId;
-use crate::recall::{self, RecallInfo};
-use crate::recalled::Recalled;
+use crate::recall;
+use crate::recalled::{RecallInfo, Recalled};
 use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::watch::ProbeScore;
@@ -68,7 +68,7 @@ impl MemorySnapshot {
     ///
     /// # Errors
     /// As [`UserMemory::recall`](crate::UserMemory::recall).
-    pub fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RuntimeError> {
+    pub fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RecallError> {
         self.engine.context.check_process()?;
         recall::recall(&self.engine.context, &self.snapshot, queries)
     }
@@ -81,7 +81,7 @@ impl MemorySnapshot {
         &self,
         queries: Rows<'_>,
         recalled: &mut [f32],
-    ) -> Result<RecallInfo, RuntimeError> {
+    ) -> Result<RecallInfo, RecallError> {
         self.engine.context.check_process()?;
         recall::recall_into(&self.engine.context, &self.snapshot, queries, recalled)
     }

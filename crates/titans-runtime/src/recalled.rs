@@ -2,7 +2,7 @@
 
 use std::slice::ChunksExact;
 
-use crate::recall::RecallInfo;
+use crate::ledger::Neighbour;
 
 /// What a memory recalled: a row of numbers for each query, and what is known about how good
 /// they are.
@@ -65,4 +65,28 @@ impl From<Recalled> for Vec<f32> {
     fn from(recalled: Recalled) -> Self {
         recalled.values
     }
+}
+
+/// What a recall came from, and what is known about how good it is.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RecallInfo {
+    /// Version of the snapshot that answered; rises with every chunk learned.
+    pub version: u64,
+    /// Tokens that were handed over and are not in that snapshot.
+    pub lag: u64,
+    /// The stored items nearest to what was recalled, best first, each once: not what the
+    /// memory holds, but what in the ledger it comes closest to. Empty where nothing was
+    /// handed over as an item.
+    pub neighbours: Vec<Neighbour>,
+    /// How far what was recalled is from the nearest stored item, as the mean over the
+    /// queries of `|recalled - value| / |value|`, the scale of the write gate: 0 is that item
+    /// exactly, 1 and more is as good as nothing. `None` without items. The surprise of pairs
+    /// that are known is what [`surprise_into`](crate::UserMemory::surprise_into) tells.
+    pub surprise: Option<f32>,
+    /// How often recalls as strong as this one were right, as the mean over the queries:
+    /// measured, chunk by chunk, on pairs that the memory has written and on pairs of the
+    /// stream before it learned them. Right means closer than `0.7 |value|` to the value.
+    /// `None` while there are too few of either kind, and where nothing watches recall.
+    pub confidence: Option<f32>,
 }

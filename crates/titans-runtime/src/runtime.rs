@@ -12,7 +12,7 @@ use crate::backup::{BackupConfig, TickReport};
 use crate::closing::{CloseReport, Ending, Threads};
 use crate::config::RuntimeConfig;
 use crate::engine::{Engine, guarded};
-use crate::error::RuntimeError;
+use crate::error::{CommandError, IoError, OpenError, WaitError};
 use crate::memory::UserMemory;
 use crate::root::Root;
 use crate::shard::{Patience, Watermark};
@@ -38,9 +38,9 @@ impl Runtime {
     ///
     /// # Errors
     /// An impossible configuration, a device that is not there,
-    /// [`RuntimeError::RootLocked`] when another runtime has the folder, and what the
+    /// [`OpenError::RootLocked`] when another runtime has the folder, and what the
     /// operating system refuses.
-    pub fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, RuntimeError> {
+    pub fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, OpenError> {
         config.validate()?;
         let backups = config.backups.map(BackupConfig::absolute).transpose()?;
         let config = RuntimeConfig { backups, ..config };
@@ -53,7 +53,8 @@ impl Runtime {
             engine,
             ending: Ending::of(threads),
         };
-        started.map(|()| runtime)
+        started?;
+        Ok(runtime)
     }
 
     /// The memory of a user, loaded or created on first use. A user is a text, a number or a
@@ -77,12 +78,12 @@ impl Runtime {
     /// saved and leaves first.
     ///
     /// # Errors
-    /// [`RuntimeError::UserId`], [`RuntimeError::OtherMemory`] when the files on disk are of
-    /// another configuration, [`RuntimeError::OverBudget`] when every loaded memory is in
-    /// use, [`RuntimeError::Store`], [`RuntimeError::Closed`]. Damaged
+    /// [`OpenError::UserId`], [`OpenError::OtherMemory`] when the files on disk are of
+    /// another configuration, [`OpenError::OverBudget`] when every loaded memory is in
+    /// use, [`OpenError::Store`], and [`Stopped::Closed`](crate::Stopped::Closed). Damaged
     /// files are no error: an older generation takes their place, see
     /// [`UserMemory::skipped`].
-    pub fn user(&self, user: impl Into<UserId>) -> Result<UserMemory, RuntimeError> {
+    pub fn user(&self, user: impl Into<UserId>) -> Result<UserMemory, OpenError> {
         let shard = self.engine.lease(&user.into())?;
         Ok(UserMemory::new(Arc::clone(&self.engine), shard))
     }
@@ -94,12 +95,12 @@ impl Runtime {
     /// Removing a file frees its blocks; it does not wipe the device. The receipt says so.
     ///
     /// # Errors
-    /// What the operating system refuses. The memory cannot be opened any more then; call
-    /// again to finish.
+    /// [`CommandError`]: what the operating system refuses. The memory cannot be opened any more
+    /// then; call again to finish.
     pub fn forget_user(
         &self,
         user: impl Into<UserId>,
-    ) -> Result<Option<ForgetReceipt>, RuntimeError> {
+    ) -> Result<Option<ForgetReceipt>, CommandError> {
         self.engine.forget(&user.into())
     }
 
@@ -107,8 +108,8 @@ impl Runtime {
     /// open one has taken. Nothing is loaded or created.
     ///
     /// # Errors
-    /// [`RuntimeError::UserId`] and [`RuntimeError::Closed`].
-    pub fn contains(&self, user: impl Into<UserId>) -> Result<bool, RuntimeError> {
+    /// [`OpenError::UserId`] and [`Stopped::Closed`](crate::Stopped::Closed).
+    pub fn contains(&self, user: impl Into<UserId>) -> Result<bool, OpenError> {
         self.engine.contains(&user.into())
     }
 
@@ -137,9 +138,9 @@ impl Runtime {
     /// ```
     ///
     /// # Errors
-    /// [`RuntimeError::Closed`], and [`RuntimeError::Io`] when the folder of all users cannot be
-    /// listed. What is wrong with one of them is in its entry.
-    pub fn users(&self) -> Result<Users, RuntimeError> {
+    /// [`Stopped::Closed`](crate::Stopped::Closed), and [`OpenError::Io`] when the folder of all
+    /// users cannot be listed. What is wrong with one of them is in its entry.
+    pub fn users(&self) -> Result<Users, OpenError> {
         Users::of(&self.engine)
     }
 
@@ -167,9 +168,9 @@ impl Runtime {
     /// ([`BackupDriver::Thread`](crate::BackupDriver::Thread)) need not call it.
     ///
     /// # Errors
-    /// [`RuntimeError::Closed`], and when the folder of memories cannot be listed. A backup
-    /// that fails is in the report, and an alert.
-    pub fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+    /// [`Stopped::Closed`](crate::Stopped::Closed), and when the folder of memories cannot be
+    /// listed. A backup that fails is in the report, and an alert.
+    pub fn tick(&self, now: SystemTime) -> Result<TickReport, CommandError> {
         self.engine.tick(now)
     }
 
@@ -177,7 +178,7 @@ impl Runtime {
     ///
     /// # Errors
     /// The first failure, after all users were waited for.
-    pub fn flush(&self) -> Result<(), RuntimeError> {
+    pub fn flush(&self) -> Result<(), WaitError> {
         self.engine.check_open()?;
         let shards = self.engine.shards.all();
         let ends: Vec<_> = shards.iter().map(|shard| shard.accepted()).collect();
@@ -199,11 +200,11 @@ impl Runtime {
     /// back up a memory. The report says what became durable.
     ///
     /// Any thread may close, whatever others do meanwhile. What others begin from then on is
-    /// answered with [`RuntimeError::Closed`]: [`user`](Self::user) and the like, and
-    /// `observe` on every handle, also one that waits for room. Recalling goes on from the
-    /// snapshot that a handle has. Rows that were taken before are in the report. Whoever closes
-    /// while another thread does waits for that one, at most until its own deadline, and gets the
-    /// same report; closing again later returns that report at once.
+    /// answered with [`Stopped::Closed`](crate::Stopped::Closed): [`user`](Self::user) and the
+    /// like, and `observe` on every handle, also one that waits for room. Recalling goes on from
+    /// the snapshot that a handle has. Rows that were taken before are in the report. Whoever
+    /// closes while another thread does waits for that one, at most until its own deadline, and
+    /// gets the same report; closing again later returns that report at once.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -251,7 +252,7 @@ impl fmt::Debug for Runtime {
 
 /// Starts the threads of a runtime; those that run already are in `threads` when one cannot be
 /// started.
-fn start(engine: &Arc<Engine>, threads: &mut Threads) -> Result<(), RuntimeError> {
+fn start(engine: &Arc<Engine>, threads: &mut Threads) -> Result<(), IoError> {
     for index in 0..engine.context.config.savers {
         let saver = spawn(engine, format!("titanmem-save-{index}"), Engine::run_saver)?;
         threads.working.push(saver);
@@ -275,14 +276,10 @@ fn start(engine: &Arc<Engine>, threads: &mut Threads) -> Result<(), RuntimeError
     Ok(())
 }
 
-fn spawn(
-    engine: &Arc<Engine>,
-    name: String,
-    run: fn(&Engine),
-) -> Result<JoinHandle<()>, RuntimeError> {
+fn spawn(engine: &Arc<Engine>, name: String, run: fn(&Engine)) -> Result<JoinHandle<()>, IoError> {
     let engine = Arc::clone(engine);
     std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || run(&engine))
-        .map_err(RuntimeError::io("start the thread", name))
+        .map_err(IoError::of("start the thread", name))
 }

@@ -36,9 +36,9 @@ use ::tokio::task::spawn_blocking;
 
 use crate::rows::RowsOf;
 use crate::{
-    CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, Recalled, Resumed, RolledBack,
-    Rows, Runtime, RuntimeConfig, RuntimeError, Stats, StoredUser, TickReport, Ticket, UserId,
-    UserMemory,
+    CloseReport, CommandError, ForgetReceipt, ForgottenItem, ItemId, ObserveError, OpenError,
+    Rebuilt, RecallError, Recalled, Resumed, RolledBack, Rows, Runtime, RuntimeConfig, Stats,
+    Stopped, StoredUser, TickReport, Ticket, UserId, UserMemory, WaitError,
 };
 
 /// [`Runtime`] for programs on tokio. Clones are the same runtime.
@@ -58,7 +58,7 @@ impl AsyncRuntime {
     ///
     /// # Panics
     /// As every method here that is a future, outside of a tokio runtime.
-    pub async fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, RuntimeError> {
+    pub async fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, OpenError> {
         let dir = dir.as_ref().to_owned();
         let runtime = blocking(move || Runtime::open(dir, config)).await?;
         Ok(Self {
@@ -72,7 +72,7 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::user`].
-    pub async fn user(&self, user: impl Into<UserId>) -> Result<AsyncMemory, RuntimeError> {
+    pub async fn user(&self, user: impl Into<UserId>) -> Result<AsyncMemory, OpenError> {
         let user = user.into();
         let memory = self.with(move |runtime| runtime.user(user)).await?;
         Ok(AsyncMemory { memory })
@@ -85,7 +85,7 @@ impl AsyncRuntime {
     pub async fn forget_user(
         &self,
         user: impl Into<UserId>,
-    ) -> Result<Option<ForgetReceipt>, RuntimeError> {
+    ) -> Result<Option<ForgetReceipt>, CommandError> {
         let user = user.into();
         self.with(move |runtime| runtime.forget_user(user)).await
     }
@@ -94,7 +94,7 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::contains`].
-    pub async fn contains(&self, user: impl Into<UserId>) -> Result<bool, RuntimeError> {
+    pub async fn contains(&self, user: impl Into<UserId>) -> Result<bool, OpenError> {
         let user = user.into();
         self.with(move |runtime| runtime.contains(user)).await
     }
@@ -103,7 +103,7 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::users`]; what cannot be listed below the folder is among the users.
-    pub async fn users(&self) -> Result<Vec<Result<StoredUser, RuntimeError>>, RuntimeError> {
+    pub async fn users(&self) -> Result<Vec<Result<StoredUser, OpenError>>, OpenError> {
         self.with(|runtime| Ok(runtime.users()?.collect())).await
     }
 
@@ -111,7 +111,7 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::flush`].
-    pub async fn flush(&self) -> Result<(), RuntimeError> {
+    pub async fn flush(&self) -> Result<(), WaitError> {
         self.with(Runtime::flush).await
     }
 
@@ -119,35 +119,39 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::tick`].
-    pub async fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+    pub async fn tick(&self, now: SystemTime) -> Result<TickReport, CommandError> {
         self.with(move |runtime| runtime.tick(now)).await
     }
 
     /// [`Runtime::stats`].
     ///
     /// # Errors
-    /// [`RuntimeError::Forked`] in a child of the process that opened the runtime.
-    pub async fn stats(&self) -> Result<Stats, RuntimeError> {
+    /// [`Stopped::Forked`] in a child of the process that opened the runtime.
+    pub async fn stats(&self) -> Result<Stats, Stopped> {
         self.with(|runtime| Ok(runtime.stats())).await
     }
 
-    /// [`Runtime::close`]. Calls that begin later, on any clone, get [`RuntimeError::Closed`];
+    /// [`Runtime::close`]. Calls that begin later, on any clone, get [`Stopped::Closed`];
     /// closing again gives the same report.
     ///
     /// # Errors
-    /// [`RuntimeError::Forked`] in a child of the process that opened the runtime.
-    pub async fn close(&self, deadline: Duration) -> Result<CloseReport, RuntimeError> {
+    /// [`Stopped::Forked`] in a child of the process that opened the runtime.
+    pub async fn close(&self, deadline: Duration) -> Result<CloseReport, Stopped> {
         self.with(move |runtime| Ok(runtime.close(deadline))).await
     }
 
-    fn check_process(&self) -> Result<(), RuntimeError> {
+    fn check_process(&self) -> Result<(), Stopped> {
         crate::context::check_process(self.process, self.forks)
     }
 
-    async fn with<T: Send + 'static>(
+    async fn with<T, E>(
         &self,
-        call: impl FnOnce(&Runtime) -> Result<T, RuntimeError> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
+        call: impl FnOnce(&Runtime) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Stopped> + Send + 'static,
+    {
         self.check_process()?;
         let runtime = Arc::clone(&self.runtime);
         blocking(move || call(&runtime)).await
@@ -182,7 +186,7 @@ impl AsyncMemory {
         &self,
         keys: Rows<'_>,
         values: Rows<'_>,
-    ) -> Result<AsyncTicket, RuntimeError> {
+    ) -> Result<AsyncTicket, ObserveError> {
         self.hand_over(keys, values, UserMemory::observe).await
     }
 
@@ -195,7 +199,7 @@ impl AsyncMemory {
         item: impl Into<ItemId>,
         keys: Rows<'_>,
         values: Rows<'_>,
-    ) -> Result<AsyncTicket, RuntimeError> {
+    ) -> Result<AsyncTicket, ObserveError> {
         let item = item.into();
         let observe = move |memory: &UserMemory, keys: Rows<'_>, values: Rows<'_>| {
             memory.observe_item(item, keys, values)
@@ -210,7 +214,7 @@ impl AsyncMemory {
     pub async fn forget(
         &self,
         item: impl Into<ItemId>,
-    ) -> Result<Option<ForgottenItem>, RuntimeError> {
+    ) -> Result<Option<ForgottenItem>, CommandError> {
         let item = item.into();
         self.with(move |memory| memory.forget(item)).await
     }
@@ -219,7 +223,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::rebuild`].
-    pub async fn rebuild(&self) -> Result<Rebuilt, RuntimeError> {
+    pub async fn rebuild(&self) -> Result<Rebuilt, CommandError> {
         self.with(UserMemory::rebuild).await
     }
 
@@ -227,7 +231,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::recall`].
-    pub async fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RuntimeError> {
+    pub async fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RecallError> {
         let (key_dim, _) = self.memory.widths();
         let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
         self.with(move |memory| memory.recall(Rows::matrix(&queries, key_dim)))
@@ -238,7 +242,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::flush`].
-    pub async fn flush(&self) -> Result<(), RuntimeError> {
+    pub async fn flush(&self) -> Result<(), WaitError> {
         self.with(UserMemory::flush).await
     }
 
@@ -246,7 +250,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::pin`].
-    pub async fn pin(&self) -> Result<u64, RuntimeError> {
+    pub async fn pin(&self) -> Result<u64, CommandError> {
         self.with(UserMemory::pin).await
     }
 
@@ -254,7 +258,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::roll_back`].
-    pub async fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
+    pub async fn roll_back(&self) -> Result<RolledBack, CommandError> {
         self.with(UserMemory::roll_back).await
     }
 
@@ -262,7 +266,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::resume`].
-    pub async fn resume(&self) -> Result<Resumed, RuntimeError> {
+    pub async fn resume(&self) -> Result<Resumed, CommandError> {
         self.with(UserMemory::resume).await
     }
 
@@ -270,10 +274,10 @@ impl AsyncMemory {
         &self,
         keys: Rows<'_>,
         values: Rows<'_>,
-        observe: impl FnOnce(&UserMemory, Rows<'_>, Rows<'_>) -> Result<Ticket, RuntimeError>
+        observe: impl FnOnce(&UserMemory, Rows<'_>, Rows<'_>) -> Result<Ticket, ObserveError>
         + Send
         + 'static,
-    ) -> Result<AsyncTicket, RuntimeError> {
+    ) -> Result<AsyncTicket, ObserveError> {
         let (key_dim, value_dim) = self.memory.widths();
         let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
         let values = values.to_f32(RowsOf::Values, value_dim)?;
@@ -284,10 +288,14 @@ impl AsyncMemory {
         Ok(ticket.await?.into())
     }
 
-    async fn with<T: Send + 'static>(
+    async fn with<T, E>(
         &self,
-        call: impl FnOnce(&UserMemory) -> Result<T, RuntimeError> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
+        call: impl FnOnce(&UserMemory) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Stopped> + Send + 'static,
+    {
         let memory = self.memory.clone();
         blocking(move || call(&memory)).await
     }
@@ -318,7 +326,7 @@ impl AsyncTicket {
     ///
     /// # Errors
     /// As [`Ticket::wait`].
-    pub async fn wait(&self) -> Result<(), RuntimeError> {
+    pub async fn wait(&self) -> Result<(), WaitError> {
         self.with(Ticket::wait).await
     }
 
@@ -326,7 +334,7 @@ impl AsyncTicket {
     ///
     /// # Errors
     /// As [`Ticket::wait_timeout`].
-    pub async fn wait_timeout(&self, timeout: Duration) -> Result<(), RuntimeError> {
+    pub async fn wait_timeout(&self, timeout: Duration) -> Result<(), WaitError> {
         self.with(move |ticket| ticket.wait_timeout(timeout)).await
     }
 
@@ -334,29 +342,31 @@ impl AsyncTicket {
     ///
     /// # Errors
     /// As [`Ticket::wait_visible`].
-    pub async fn wait_visible(&self) -> Result<(), RuntimeError> {
+    pub async fn wait_visible(&self) -> Result<(), WaitError> {
         self.with(Ticket::wait_visible).await
     }
 
     async fn with(
         &self,
-        call: impl FnOnce(&Ticket) -> Result<(), RuntimeError> + Send + 'static,
-    ) -> Result<(), RuntimeError> {
+        call: impl FnOnce(&Ticket) -> Result<(), WaitError> + Send + 'static,
+    ) -> Result<(), WaitError> {
         let ticket = Arc::clone(&self.ticket);
         blocking(move || call(&ticket)).await
     }
 }
 
 /// Runs `call` on a thread for blocking work. Its panic is the caller's.
-async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
-) -> Result<T, RuntimeError> {
+async fn blocking<T, E>(call: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Stopped> + Send + 'static,
+{
     match spawn_blocking(call).await {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // tokio is shutting down and began nothing new.
-            Err(_) => Err(RuntimeError::Closed),
+            Err(_) => Err(Stopped::Closed.into()),
         },
     }
 }

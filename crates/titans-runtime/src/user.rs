@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use titans_store::ShardId;
 
-use crate::error::RuntimeError;
+use crate::error::{IoError, OpenError};
 use crate::user_id::UserId;
 
 /// Name of the folder of all users below a root.
@@ -29,10 +29,10 @@ impl fmt::Debug for RootKey {
 
 impl RootKey {
     /// The shard of a user.
-    pub(crate) fn shard(&self, user: &UserId) -> Result<ShardId, RuntimeError> {
+    pub(crate) fn shard(&self, user: &UserId) -> Result<ShardId, OpenError> {
         let bytes = user.bytes();
         if bytes.is_empty() || bytes.len() > MAX_USER_ID {
-            return Err(RuntimeError::UserId {
+            return Err(OpenError::UserId {
                 found: bytes.len(),
                 limit: MAX_USER_ID,
             });
@@ -54,12 +54,12 @@ pub(crate) fn shard_dir(root: &Path, shard: ShardId) -> PathBuf {
 }
 
 /// Whether a root folder holds the folder of any user, with a memory in it or not.
-pub(crate) fn holds_users(root: &Path) -> Result<bool, RuntimeError> {
+pub(crate) fn holds_users(root: &Path) -> Result<bool, IoError> {
     Ok(!fan_out(&root.join(USERS))?.is_empty())
 }
 
 /// Every memory below a root, loaded or not, in the order of names.
-pub(crate) fn shards_on_disk(root: &Path) -> Result<Vec<ShardId>, RuntimeError> {
+pub(crate) fn shards_on_disk(root: &Path) -> Result<Vec<ShardId>, IoError> {
     let mut shards = Vec::new();
     let users = root.join(USERS);
     for first in fan_out(&users)? {
@@ -71,11 +71,7 @@ pub(crate) fn shards_on_disk(root: &Path) -> Result<Vec<ShardId>, RuntimeError> 
 }
 
 /// The memories in one of the folders below that of all users, in the order of names.
-pub(crate) fn shards_in(
-    users: &Path,
-    first: &str,
-    second: &str,
-) -> Result<Vec<ShardId>, RuntimeError> {
+pub(crate) fn shards_in(users: &Path, first: &str, second: &str) -> Result<Vec<ShardId>, IoError> {
     let names = names(&users.join(first).join(second))?;
     let shard = |rest: &String| {
         let name = format!("{first}{second}{rest}");
@@ -88,7 +84,7 @@ pub(crate) fn shards_in(
 
 /// The names of two hexadecimal digits in a folder. Others, such as `lost+found`, are not of
 /// a runtime, and may not even be readable.
-pub(crate) fn fan_out(dir: &Path) -> Result<Vec<String>, RuntimeError> {
+pub(crate) fn fan_out(dir: &Path) -> Result<Vec<String>, IoError> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let mut names = names(dir)?;
     names.retain(|name| name.len() == 2 && name.bytes().all(is_hex));
@@ -96,14 +92,14 @@ pub(crate) fn fan_out(dir: &Path) -> Result<Vec<String>, RuntimeError> {
 }
 
 /// The names in a folder in order; none when it is not there or is no folder.
-pub(crate) fn names(dir: &Path) -> Result<Vec<String>, RuntimeError> {
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, IoError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if is_no_folder(error.kind()) => return Ok(Vec::new()),
-        entries => entries.map_err(RuntimeError::io("list", dir))?,
+        entries => entries.map_err(IoError::of("list", dir))?,
     };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let names: io::Result<Vec<String>> = names.collect();
-    let mut names = names.map_err(RuntimeError::io("list", dir))?;
+    let mut names = names.map_err(IoError::of("list", dir))?;
     names.sort_unstable();
     Ok(names)
 }
@@ -148,7 +144,7 @@ mod tests {
         let key = RootKey([0; 32]);
         for id in [String::new(), "x".repeat(MAX_USER_ID + 1)] {
             let error = key.shard(&UserId::from(&id)).unwrap_err();
-            assert!(matches!(error, RuntimeError::UserId { found, .. } if found == id.len()));
+            assert!(matches!(error, OpenError::UserId { found, .. } if found == id.len()));
         }
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use titans_store::{FolderSummary, Limits, ShardId, read_newest};
+use titans_store::{FolderSummary, Limits, ShardId, StoreError, read_newest};
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::{IoError, OpenError};
 use crate::user::{USERS, fan_out, shard_dir, shards_in};
 use crate::user_id::UserId;
 
@@ -40,7 +40,7 @@ impl StoredUser {
     ///
     /// # Errors
     /// What is wrong with the newest generation that is there, if none is whole.
-    pub fn verify(&self) -> Result<(), RuntimeError> {
+    pub fn verify(&self) -> Result<(), StoreError> {
         read_newest(&self.path, self.shard, &Limits::default())?;
         Ok(())
     }
@@ -68,7 +68,7 @@ enum Below {
 }
 
 impl Users {
-    pub(crate) fn of(engine: &Arc<Engine>) -> Result<Self, RuntimeError> {
+    pub(crate) fn of(engine: &Arc<Engine>) -> Result<Self, OpenError> {
         let _inside = engine.enter()?;
         let first = fan_out(&engine.context.root.join(USERS))?;
         Ok(Self {
@@ -78,7 +78,7 @@ impl Users {
         })
     }
 
-    fn look_into(&mut self, folder: Below) -> Result<(), RuntimeError> {
+    fn look_into(&mut self, folder: Below) -> Result<(), IoError> {
         let users = self.engine.context.root.join(USERS);
         match folder {
             Below::First(first) => {
@@ -97,7 +97,7 @@ impl Users {
 }
 
 impl Iterator for Users {
-    type Item = Result<StoredUser, RuntimeError>;
+    type Item = Result<StoredUser, OpenError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -108,7 +108,7 @@ impl Iterator for Users {
             }
             let folder = self.folders.pop()?;
             if let Err(error) = self.look_into(folder) {
-                return Some(Err(error));
+                return Some(Err(error.into()));
             }
         }
     }
@@ -116,7 +116,7 @@ impl Iterator for Users {
 
 impl Engine {
     /// Whether something is kept of a user.
-    pub(crate) fn contains(&self, user: &UserId) -> Result<bool, RuntimeError> {
+    pub(crate) fn contains(&self, user: &UserId) -> Result<bool, OpenError> {
         let _inside = self.enter()?;
         let shard = self.key.shard(user)?;
         Ok(self.stored(shard).is_some())

@@ -16,8 +16,8 @@ use patience::{PATIENCE, ends, eventually};
 use rayon::prelude::*;
 use titans_core::Preset;
 use titans_runtime::{
-    Alert, AlertKind, AlertSink, Alerts, Durability, OnDrop, RecallWatch, Rows, Runtime,
-    RuntimeConfig, RuntimeError, UserMemory,
+    Alert, AlertKind, AlertSink, Alerts, CommandError, Durability, ObserveError, OnDrop,
+    RecallWatch, Rows, RowsError, Runtime, RuntimeConfig, Stopped, UserMemory,
 };
 
 #[test]
@@ -129,7 +129,10 @@ fn a_row_that_is_too_long_is_refused_under_every_preset_and_the_next_one_works()
             Rows::matrix(&poison, value_dim),
         );
         let error = refused.unwrap_err();
-        assert!(matches!(error, RuntimeError::TooLong { .. }), "{error}");
+        assert!(
+            matches!(error, ObserveError::Rows(RowsError::TooLong { .. })),
+            "{error}"
+        );
         assert!(error.to_string().contains("row 0 of the values"), "{error}");
         stream.observe(&memory, 0..3).unwrap().wait().unwrap();
         assert!(memory.health().is_healthy());
@@ -155,7 +158,7 @@ fn an_item_that_no_ledger_can_hold_is_refused_and_takes_nobodys_name() {
     let error = item(10, 1000).unwrap_err();
     assert!(matches!(
         error,
-        RuntimeError::ItemTooLarge {
+        ObserveError::ItemTooLarge {
             rows: 1000,
             limit: 16384,
             ..
@@ -259,7 +262,7 @@ fn a_sink_may_close_the_runtime() {
         });
         assert!(matches!(
             stream.observe(&memory, 0..1),
-            Err(RuntimeError::Closed)
+            Err(ObserveError::Stopped(Stopped::Closed))
         ));
     });
 }
@@ -297,7 +300,10 @@ fn closing_while_a_memory_is_rebuilt_or_forgotten_ends() {
                 let rebuilt = rebuilding.join().unwrap();
                 let is_known = matches!(
                     rebuilt,
-                    Ok(()) | Err(RuntimeError::Closed | RuntimeError::NoReplay { .. })
+                    Ok(())
+                        | Err(
+                            CommandError::Stopped(Stopped::Closed) | CommandError::NoReplay { .. }
+                        )
                 );
                 assert!(is_known, "{rebuilt:?}");
                 observing.join().unwrap();

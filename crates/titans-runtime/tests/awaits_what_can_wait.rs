@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
 use titans_runtime::tokio::{AsyncMemory, AsyncRuntime, AsyncTicket};
-use titans_runtime::{Rows, Runtime, RuntimeError};
+use titans_runtime::{
+    ObserveError, OpenError, RecallError, Rows, RowsError, Runtime, Stopped, WaitError,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -22,7 +24,7 @@ async fn observe(
     stream: &Stream,
     memory: &AsyncMemory,
     tokens: std::ops::Range<usize>,
-) -> Result<AsyncTicket, RuntimeError> {
+) -> Result<AsyncTicket, ObserveError> {
     let keys = &stream.keys[tokens.start * KEY_DIM..tokens.end * KEY_DIM];
     let values = &stream.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
     let keys = Rows::matrix(keys, KEY_DIM);
@@ -78,7 +80,7 @@ fn pins_rollbacks_flushes_forgetting_and_ticks_are_those_of_the_twin() {
         assert_eq!(memory.roll_back().await.unwrap().tokens, CHUNK as u64);
         assert!(stream.recall(memory.sync()) == known);
         let error = ticket.wait().await.unwrap_err();
-        assert!(matches!(error, RuntimeError::RolledBack), "{error}");
+        assert!(matches!(error, WaitError::RolledBack), "{error}");
         runtime.flush().await.unwrap();
         assert_eq!(runtime.stats().await.unwrap().rollbacks, 1);
         let report = runtime.tick(SystemTime::now()).await.unwrap();
@@ -150,11 +152,11 @@ fn closing_waits_for_what_has_begun_and_clones_are_told() {
         assert!(report.is_durable());
         assert!(ticket.sync().is_durable());
         let error = clone.users().await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
         let error = clone.user("bob").await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
         let error = observe(&stream, &memory, 0..1).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
         assert_eq!(clone.close(SOON).await.unwrap(), report);
         // The folder is free.
         AsyncRuntime::open(root.path(), config()).await.unwrap();
@@ -168,14 +170,16 @@ fn errors_are_those_of_the_twin() {
     run(async {
         let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
         let error = AsyncRuntime::open(root.path(), config()).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::RootLocked { .. }), "{error}");
+        assert!(matches!(error, OpenError::RootLocked { .. }), "{error}");
         let memory = runtime.user("alice").await.unwrap();
         let short = Rows::row(&stream.keys[..KEY_DIM - 1]);
         let error = memory.recall(short).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
+        let is_told = matches!(error, RecallError::Rows(RowsError::Shape { .. }));
+        assert!(is_told, "{error}");
         let none = Rows::matrix::<f32>(&[], VALUE_DIM);
         let key = Rows::row(&stream.keys[..KEY_DIM]);
         let error = memory.observe(key, none).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
+        let is_told = matches!(error, ObserveError::Rows(RowsError::Shape { .. }));
+        assert!(is_told, "{error}");
     });
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{CHUNK, Stream, config, newest_image};
 use titans_core::Preset;
-use titans_runtime::{Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats};
+use titans_runtime::{Rows, Runtime, RuntimeConfig, ShardId, Stats, WaitError};
 use titans_store::MemoryImage;
 
 /// The folder of a memory below `root`.
@@ -120,7 +120,7 @@ fn learn_beside_poison(config: &RuntimeConfig, stream: &Stream, alone: &MemoryIm
     }
     runtime.flush().unwrap();
     let error = poisoned.unwrap().wait().unwrap_err();
-    assert!(matches!(error, RuntimeError::Dropped), "{error}");
+    assert!(matches!(error, WaitError::Dropped), "{error}");
     // The poisoned user's memory, too, is as if the poison had never been handed over.
     for (index, user) in users.iter().enumerate() {
         let image = newest_image(&memory_dir(root.path(), user.shard()), user.shard());

@@ -16,7 +16,7 @@ use std::time::Duration;
 use common::{CHUNK, Stream, config};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
-use titans_runtime::{Durability, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+use titans_runtime::{Durability, Runtime, RuntimeConfig, RuntimeError, Stopped, UserMemory};
 
 /// Set for the child: the root folder it works in, and the number of the race.
 const ROOT: &str = "TITANMEM_SIGNALLED_ROOT";
@@ -47,18 +47,18 @@ fn learn(user: usize, memory: &UserMemory) {
     let mut tokens = 1;
     loop {
         tokens = tokens * 7 % 31 + 1;
-        let outcome = stream.observe(memory, 0..tokens).and_then(|ticket| {
+        let outcome = || -> Result<(), RuntimeError> {
+            let ticket = stream.observe(memory, 0..tokens)?;
             // Every other is not waited for, so that the close finds some in the queue.
             if tokens % 2 == 0 {
                 ticket.wait()?;
                 say(&format!("durable {user} {}", ticket.position()));
             }
             Ok(())
-        });
-        match outcome {
-            Ok(()) => {}
-            Err(RuntimeError::Closed) => return,
-            Err(error) => panic!("{error}"),
+        };
+        if let Err(error) = outcome() {
+            assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
+            return;
         }
     }
 }

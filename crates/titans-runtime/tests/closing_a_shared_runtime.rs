@@ -16,10 +16,17 @@ use std::time::{Duration, SystemTime};
 use common::{CHUNK, Stream, config, open};
 use disk::{ENOSPC, Fault, Injector};
 use patience::{PATIENCE, ends, eventually};
-use titans_runtime::{Alert, AlertSink, Alerts, Health, Runtime, RuntimeError};
+use titans_runtime::{
+    Alert, AlertSink, Alerts, CommandError, Health, ObserveError, OpenError, Runtime, RuntimeError,
+    Stopped,
+};
 
-fn is_closed<T>(outcome: Result<T, RuntimeError>) -> bool {
-    matches!(outcome, Err(RuntimeError::Closed))
+fn is_closed<T, E>(outcome: Result<T, E>) -> bool
+where
+    RuntimeError: From<E>,
+{
+    let error = outcome.map_err(RuntimeError::from).err();
+    matches!(error, Some(error) if error.stopped() == Some(&Stopped::Closed))
 }
 
 #[test]
@@ -76,8 +83,8 @@ fn many_may_close_while_many_others_work() {
                             let user = format!("user {}", (worker + turn) % 5);
                             let memory = match runtime.user(&user) {
                                 Ok(memory) => memory,
-                                Err(RuntimeError::Closed) => return,
-                                Err(RuntimeError::OverBudget { .. }) => continue,
+                                Err(OpenError::Stopped(Stopped::Closed)) => return,
+                                Err(OpenError::OverBudget { .. }) => continue,
                                 Err(error) => panic!("{error:?}"),
                             };
                             match stream.observe(&memory, 0..stream.tokens()) {
@@ -86,7 +93,7 @@ fn many_may_close_while_many_others_work() {
                                     let longest = taken.entry(memory.shard()).or_insert(0);
                                     *longest = ticket.position().max(*longest);
                                 }
-                                Err(RuntimeError::Closed) => {}
+                                Err(ObserveError::Stopped(Stopped::Closed)) => {}
                                 Err(error) => panic!("{error:?}"),
                             }
                             stream.recall(&memory);
@@ -97,10 +104,14 @@ fn many_may_close_while_many_others_work() {
                 scope.spawn(move || {
                     for turn in 0.. {
                         let guest = format!("guest {turn}");
-                        let gone = runtime.user(&guest).map(drop);
-                        match gone.and_then(|()| runtime.forget_user(&guest)) {
-                            Ok(_) | Err(RuntimeError::OverBudget { .. }) => {}
-                            Err(RuntimeError::Closed) => return,
+                        match runtime.user(&guest) {
+                            Ok(_) | Err(OpenError::OverBudget { .. }) => {}
+                            Err(OpenError::Stopped(Stopped::Closed)) => return,
+                            Err(error) => panic!("{error:?}"),
+                        }
+                        match runtime.forget_user(&guest) {
+                            Ok(_) => {}
+                            Err(CommandError::Stopped(Stopped::Closed)) => return,
                             Err(error) => panic!("{error:?}"),
                         }
                     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
 use titans_runtime::tokio::AsyncRuntime;
 use titans_runtime::{
-    Health, MemorySnapshot, Rows, Runtime, RuntimeConfig, RuntimeError, Ticket, UserMemory,
+    Health, MemorySnapshot, OpenError, Rows, Runtime, RuntimeConfig, RuntimeError, Stopped, Ticket,
+    UserMemory,
 };
 
 /// Longer than a child takes that waits for nothing.
@@ -26,10 +27,15 @@ struct Inherited {
     stream: Stream,
 }
 
-fn refused<T>(what: &str, outcome: Result<T, RuntimeError>) -> Result<(), String> {
-    match outcome {
-        Err(RuntimeError::Forked { parent, child }) if parent != child => Ok(()),
-        Err(error) => Err(format!("{what}: {error}")),
+fn refused<T, E>(what: &str, outcome: Result<T, E>) -> Result<(), String>
+where
+    RuntimeError: From<E>,
+{
+    match outcome.map_err(RuntimeError::from) {
+        Err(error) => match error.stopped() {
+            Some(Stopped::Forked { parent, child }) if parent != child => Ok(()),
+            _ => Err(format!("{what}: {error}")),
+        },
         Ok(_) => Err(format!("{what} was not refused")),
     }
 }
@@ -200,7 +206,7 @@ fn a_child_is_refused_everything_and_the_parent_goes_on() {
                     ..
                 } = inherited;
                 let again = Runtime::open(root.path(), settings());
-                let is_locked = matches!(again, Err(RuntimeError::RootLocked { .. }));
+                let is_locked = matches!(again, Err(OpenError::RootLocked { .. }));
                 expect("the folder is the parent's", is_locked)?;
                 drop((memory, ticket, snapshot));
                 if round % 2 == 0 {
@@ -218,7 +224,7 @@ fn a_child_is_refused_everything_and_the_parent_goes_on() {
         });
         // The folder is still the parent's, and all of it works.
         let again = Runtime::open(root.path(), settings());
-        assert!(matches!(again, Err(RuntimeError::RootLocked { .. })));
+        assert!(matches!(again, Err(OpenError::RootLocked { .. })));
         inherited.ticket.wait().unwrap();
         memory.pin().unwrap();
         stream.observe(&memory, 0..5).unwrap().wait().unwrap();

@@ -12,7 +12,7 @@ use items::{
     DIM, items, items_config, keeps_tokens, length, pair, pairs, recall, rows, store, what_it_knows,
 };
 use titans_core::Preset;
-use titans_runtime::{ItemId, LedgerConfig, Rows, Runtime, RuntimeError, UserMemory};
+use titans_runtime::{CommandError, ItemId, LedgerConfig, Rows, Runtime, UserMemory};
 
 fn generations(root: &Path) -> usize {
     let mut folders = vec![root.to_owned()];
@@ -102,7 +102,7 @@ fn a_forgotten_item_recalls_nothing_and_the_others_stay() {
     assert!(memory.forget(77_u64).unwrap().is_none(), "only once");
     assert!(matches!(
         memory.rebuild(),
-        Err(RuntimeError::NoReplay { .. })
+        Err(CommandError::NoReplay { .. })
     ));
 
     let check = |memory: &UserMemory| {

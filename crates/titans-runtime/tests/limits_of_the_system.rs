@@ -20,7 +20,7 @@ use std::time::Duration;
 use common::{CHUNK, Stream, config};
 use patience::{PATIENCE, eventually};
 use titans_runtime::{
-    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Runtime, RuntimeConfig, RuntimeError,
+    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Runtime, RuntimeConfig, WaitError,
 };
 
 /// Set for the child: the folder it works in.
@@ -229,7 +229,7 @@ fn few_files_are_enough_for_many_users() {
         }
         let ticket = stream.observe(&memory, 0..5).unwrap();
         let error = ticket.wait().unwrap_err();
-        let is_told = matches!(error, RuntimeError::Unavailable { .. });
+        let is_told = matches!(error, WaitError::Unavailable { .. });
         assert!(
             is_told && error.to_string().contains("os error 24"),
             "{error}"

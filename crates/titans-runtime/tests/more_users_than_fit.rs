@@ -5,7 +5,7 @@
 mod common;
 
 use common::{CHUNK, Stream, config};
-use titans_runtime::{Durability, Runtime, RuntimeConfig, RuntimeError};
+use titans_runtime::{Durability, OpenError, Runtime, RuntimeConfig};
 
 fn room_for(users: usize) -> RuntimeConfig {
     let mut config = config();
@@ -56,7 +56,7 @@ fn a_memory_in_use_never_leaves() {
     assert!(
         matches!(
             error,
-            RuntimeError::OverBudget {
+            OpenError::OverBudget {
                 resident: 2,
                 limit: 2
             }

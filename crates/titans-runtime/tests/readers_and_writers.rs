@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, open};
-use titans_runtime::{Rows, Runtime, RuntimeError, WhenFull};
+use titans_runtime::{ObserveError, Rows, Runtime, WhenFull};
 
 #[test]
 fn versions_rise_by_whole_chunks_while_reading() {
@@ -98,7 +98,7 @@ fn a_full_queue_is_busy_and_takes_nothing() {
     let stream = Stream::new(5 * CHUNK, 6);
     let error = stream.observe(&memory, 0..5 * CHUNK).unwrap_err();
     assert!(
-        matches!(error, RuntimeError::Busy { queued: 0, offered, limit } if (offered, limit) == (160, 128)),
+        matches!(error, ObserveError::Busy { queued: 0, offered, limit } if (offered, limit) == (160, 128)),
         "{error}"
     );
     assert_eq!(memory.progress().accepted, 0);

@@ -11,7 +11,7 @@ use common::{CHUNK, Stream, only_memory};
 use titans_core::{MemoryArchitecture, SparseChannelMlp};
 use titans_runtime::{
     Alert, AlertKind, AlertSink, Alerts, OnDrop, RecallWatch, Rows, Runtime, RuntimeConfig,
-    RuntimeError, UserMemory,
+    Stopped, UserMemory, WaitError,
 };
 use titans_store::{Limits, read_newest};
 
@@ -86,8 +86,8 @@ fn write_over(memory: &UserMemory, stored: &Stream, pairs: std::ops::Range<usize
 fn settle(memory: &UserMemory) {
     loop {
         match memory.flush() {
-            Err(RuntimeError::RolledBack) => {}
-            Ok(()) | Err(RuntimeError::Failed { .. }) => return,
+            Err(WaitError::RolledBack) => {}
+            Ok(()) | Err(WaitError::Stopped(Stopped::Failed { .. })) => return,
             Err(error) => panic!("{error}"),
         }
     }

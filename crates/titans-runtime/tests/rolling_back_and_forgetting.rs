@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
 use disk::{Fault, Injector};
-use titans_runtime::{Erasure, Place, Rows, Runtime, RuntimeError};
+use titans_runtime::{CommandError, Erasure, Place, Rows, Runtime, Stopped, WaitError};
 
 #[test]
 fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
@@ -31,7 +31,7 @@ fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
     assert_eq!(rolled_back.tokens, 2 * CHUNK as u64 + 3);
     assert_eq!(rolled_back.tokens_dropped, 4 * CHUNK as u64 - 3);
     assert!(stream.recall(&memory) == known);
-    assert!(matches!(ticket.wait(), Err(RuntimeError::RolledBack)));
+    assert!(matches!(ticket.wait(), Err(WaitError::RolledBack)));
     assert!(!ticket.is_visible());
 
     let mut restored = newest_image(&only_memory(root.path()), memory.shard());
@@ -86,7 +86,10 @@ fn a_memory_that_failed_learns_again_after_a_rollback() {
     memory.pin().unwrap();
     injector.fail(Fault::Panic);
     let ticket = stream.observe(&memory, 0..CHUNK).unwrap();
-    assert!(matches!(ticket.wait(), Err(RuntimeError::Failed { .. })));
+    assert!(matches!(
+        ticket.wait(),
+        Err(WaitError::Stopped(Stopped::Failed { .. }))
+    ));
     injector.heal();
     memory.roll_back().unwrap();
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
@@ -181,9 +184,9 @@ fn a_handle_of_a_forgotten_user_is_told_also_after_the_runtime_is_closed() {
     let stream = Stream::new(CHUNK, 6);
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
     runtime.forget_user("alice").unwrap();
-    let told = |refused: Result<(), RuntimeError>| {
+    let told = |refused: Result<(), CommandError>| {
         assert!(
-            matches!(refused, Err(RuntimeError::Forgotten)),
+            matches!(refused, Err(CommandError::Stopped(Stopped::Forgotten))),
             "{refused:?}"
         );
     };

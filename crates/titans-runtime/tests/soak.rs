@@ -22,8 +22,8 @@ use burn::tensor::{Tensor, TensorData};
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
 use titans_core::{MemoryArchitecture, NeuralMemory, SparseChannelMlp};
 use titans_runtime::{
-    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Durability, Rows, Runtime, RuntimeConfig,
-    RuntimeError, UserMemory,
+    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Durability, OpenError, RecallError,
+    RecallInfo, Rows, Runtime, RuntimeConfig, UserMemory,
 };
 use titans_store::SaveMode;
 
@@ -263,7 +263,7 @@ fn read(runtime: &Runtime, slots: &Slots, dice: &mut Dice, loads: &AtomicU64) {
     }
 }
 
-fn check_version(info: Result<titans_runtime::RecallInfo, RuntimeError>, newest: u64) -> u64 {
+fn check_version(info: Result<RecallInfo, RecallError>, newest: u64) -> u64 {
     // A snapshot of somebody else, or an older one, is an error here.
     let version = info.unwrap().version;
     assert!(version >= newest);
@@ -280,7 +280,7 @@ fn lease(runtime: &Runtime, user: User) -> Option<UserMemory> {
             );
             Some(memory)
         }
-        Err(RuntimeError::OverBudget { .. }) => None,
+        Err(OpenError::OverBudget { .. }) => None,
         Err(error) => panic!("{user:?}: {error}"),
     }
 }

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 
 pub use self::element::Element;
 use self::element::Numbers;
-use crate::error::RuntimeError;
+use crate::error::RowsError;
 
 /// A borrowed matrix: rows of `dim` numbers each.
 ///
@@ -98,7 +98,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows as contiguous `f32`, once shape and numbers are checked.
-    pub(crate) fn to_f32(self, what: RowsOf, dim: usize) -> Result<Vec<f32>, RuntimeError> {
+    pub(crate) fn to_f32(self, what: RowsOf, dim: usize) -> Result<Vec<f32>, RowsError> {
         self.check_shape(what, dim)?;
         self.check_numbers(what)?;
         let mut values = Vec::with_capacity(self.len() * dim);
@@ -107,10 +107,10 @@ impl<'a> Rows<'a> {
     }
 
     /// Checks the width of the rows, and that the slice ends with one.
-    pub(crate) fn check_shape(&self, what: RowsOf, dim: usize) -> Result<(), RuntimeError> {
-        RuntimeError::expect_size(what.width(), dim, self.dim)?;
+    pub(crate) fn check_shape(&self, what: RowsOf, dim: usize) -> Result<(), RowsError> {
+        RowsError::expect_size(what.width(), dim, self.dim)?;
         if self.row_stride < self.dim {
-            return Err(RuntimeError::Shape {
+            return Err(RowsError::Shape {
                 what: what.stride(),
                 expected: self.dim,
                 found: self.row_stride,
@@ -118,7 +118,7 @@ impl<'a> Rows<'a> {
         }
         let last = self.numbers.len().checked_rem(self.row_stride);
         match last.is_some_and(|last| last > 0 && last < self.dim) {
-            true => Err(RuntimeError::PartialRow {
+            true => Err(RowsError::PartialRow {
                 what: what.name(),
                 numbers: self.numbers.len(),
                 dim,
@@ -129,7 +129,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Checks every number of rows whose shape is checked.
-    pub(crate) fn check_numbers(&self, what: RowsOf) -> Result<(), RuntimeError> {
+    pub(crate) fn check_numbers(&self, what: RowsOf) -> Result<(), RowsError> {
         match self.numbers {
             Numbers::F32(numbers) => self.check_each(numbers, what, |number| number),
             Numbers::F16(numbers) => self.check_each(numbers, what, f16::to_f32),
@@ -161,7 +161,7 @@ impl<'a> Rows<'a> {
         all: &[T],
         what: RowsOf,
         convert: impl Fn(T) -> f32,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), RowsError> {
         // The squares of numbers below this do not add up to infinity, and NaN is not below it.
         let harmless = (f32::MAX / self.dim.max(1) as f32).sqrt();
         for row in 0..self.len() {
@@ -176,7 +176,7 @@ impl<'a> Rows<'a> {
             }
             for (column, value) in numbers.clone().enumerate() {
                 if !value.is_finite() {
-                    return Err(RuntimeError::NotFinite {
+                    return Err(RowsError::NotFinite {
                         what: what.name(),
                         row,
                         column,
@@ -186,7 +186,7 @@ impl<'a> Rows<'a> {
             }
             let energy: f64 = numbers.map(|number| f64::from(number).powi(2)).sum();
             if energy > f64::from(f32::MAX) && !self.is_unit {
-                return Err(RuntimeError::TooLong {
+                return Err(RowsError::TooLong {
                     what: what.name(),
                     row,
                     length: energy.sqrt(),

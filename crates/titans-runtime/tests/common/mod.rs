@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use titans_core::{MemoryArchitecture, Preset, SparseChannelMlp};
 use titans_runtime::{
-    Alert, AlertSink, Alerts, RecallWatch, Rows, Runtime, RuntimeConfig, RuntimeError, Ticket,
+    Alert, AlertSink, Alerts, ObserveError, RecallWatch, Rows, Runtime, RuntimeConfig, Ticket,
     UserMemory,
 };
 use titans_store::{Limits, MemoryImage, read_newest};
@@ -90,7 +90,7 @@ impl Stream {
         &self,
         memory: &UserMemory,
         tokens: std::ops::Range<usize>,
-    ) -> Result<Ticket, RuntimeError> {
+    ) -> Result<Ticket, ObserveError> {
         let keys = &self.keys[tokens.start * self.key_dim..tokens.end * self.key_dim];
         let values = &self.values[tokens.start * self.value_dim..tokens.end * self.value_dim];
         memory.observe(

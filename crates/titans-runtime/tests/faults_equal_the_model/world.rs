@@ -196,7 +196,7 @@ impl World {
             match memory.flush() {
                 Ok(()) => break,
                 // One attempt may have failed before the disk was well, or a step panicked.
-                Err(error) => self.explain(user, "flush", &error),
+                Err(error) => self.explain(user, "flush", error),
             }
             attempts += 1;
             assert!(
