@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 
-use titanmem::{Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+use titanmem::{ObserveError, RecallError, Rows, Runtime, RuntimeConfig, UserMemory};
 
 const DIM: usize = 64;
 /// Numbers in a row of the cache: a key with its value behind it.
@@ -22,18 +22,18 @@ const QUERIES: usize = 128;
 
 /// The hook. Rows go in as they lie in the cache, by their stride; nobody waits until they are
 /// learned.
-fn evict(memory: &UserMemory, page: &[f32]) -> Result<(), RuntimeError> {
-    let keys = Rows::f32(page, PAGE, DIM).with_row_stride(ROW);
-    let values = Rows::f32(&page[DIM..], PAGE, DIM).with_row_stride(ROW);
-    let _ticket = memory.observe(keys, values)?;
+fn evict(memory: &UserMemory, page: &[f32]) -> Result<(), ObserveError> {
+    let keys = Rows::matrix(page, DIM).with_row_stride(ROW);
+    let values = Rows::matrix(&page[DIM..], DIM).with_row_stride(ROW);
+    memory.observe(keys, values)?;
     Ok(())
 }
 
 /// Attention over the window and one row more: what the memory recalls. Values are of length one
 /// here, so the length of what is recalled tells how well it is known, and serves as its score.
-fn attend(memory: &UserMemory, query: &[f32], window: &[f32]) -> Result<Vec<f32>, RuntimeError> {
+fn attend(memory: &UserMemory, query: &[f32], window: &[f32]) -> Result<Vec<f32>, RecallError> {
     let mut recalled = vec![0.0; DIM];
-    memory.recall_into(Rows::f32(query, 1, DIM), &mut recalled)?;
+    memory.recall_into(Rows::row(query), &mut recalled)?;
     let known = dot(&recalled, &recalled).sqrt();
     Ok(attention(query, window, Some((known, &recalled))))
 }

@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The control: Tom's memory is whole.
     let (row, mut surprise) = (note(TOMS), [1.0]);
-    let row = Rows::f32(&row, 1, DIM).unit();
+    let row = Rows::row(&row).unit();
     tom.surprise_into(row, row, &mut surprise)?;
     assert!(surprise[0] < 0.1, "Tom's note is gone: {surprise:?}");
     drop((tom, runtime));
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn learn(memory: &UserMemory, first: u64) -> Result<(), Box<dyn Error>> {
     for id in first..first + 20 {
         let row = note(id);
-        let _ticket = memory.observe_item(id, Rows::f32(&row, 1, DIM), Rows::f32(&row, 1, DIM))?;
+        memory.observe_item(id, Rows::row(&row), Rows::row(&row))?;
     }
     Ok(memory.flush()?)
 }

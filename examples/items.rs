@@ -48,15 +48,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (id, note) in (0_u64..).zip(NOTES) {
         // An embedding is its own value: what is recalled is the note that it reminds of.
         let row = embed(note);
-        let row = Rows::f32(&row, 1, 64).unit();
-        let _ = memory.observe_item(id, row, row)?;
+        let row = Rows::row(&row).unit();
+        memory.observe_item(id, row, row)?;
     }
     memory.flush()?;
 
-    let mut recalled = vec![0.0; 64];
-    let mut ask = |question: &str| -> Result<Option<ItemId>, Box<dyn Error>> {
+    let ask = |question: &str| -> Result<Option<ItemId>, Box<dyn Error>> {
         let row = embed(question);
-        let info = memory.recall_into(Rows::f32(&row, 1, 64).unit(), &mut recalled)?;
+        let recalled = memory.recall(Rows::row(&row).unit())?;
+        let info = recalled.info();
         let nearest = info
             .neighbours
             .first()

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Write};
 use std::thread;
 
 use titanmem::titans_core::{MemoryArchitecture, SparseChannelMlp};
-use titanmem::{Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+use titanmem::{RecallError, Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
 
 const USERS: usize = 200;
 const ROOM: usize = 24;
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Nobody has waited for a save: the memories that left were saved before they went.
     let (mut own, mut of_the_next) = (0, 0);
     for user in 0..USERS {
-        let memory = runtime.user(&format!("user {user}"))?;
+        let memory = runtime.user(user)?;
         memory.flush()?;
         own += recalled(&memory, user)?;
         of_the_next += recalled(&memory, (user + 1) % USERS)?;
@@ -72,14 +72,14 @@ fn learn(runtime: &Runtime, part: usize) -> Result<(), RuntimeError> {
         let user = (turn + part * USERS / THREADS) % USERS;
         let keys = &questions()[numbers.clone()];
         let values = &answers(user)[numbers.clone()];
-        let memory = runtime.user(&format!("user {user}"))?;
-        let _ticket = memory.observe(rows(keys), rows(values))?;
+        let memory = runtime.user(user)?;
+        memory.observe(rows(keys), rows(values))?;
     }
     Ok(())
 }
 
 /// How many answers of a user the memory gives: closer than half of their length.
-fn recalled(memory: &UserMemory, user: usize) -> Result<usize, RuntimeError> {
+fn recalled(memory: &UserMemory, user: usize) -> Result<usize, RecallError> {
     let mut surprise = [0.0; FACTS];
     memory.surprise_into(rows(&questions()), rows(&answers(user)), &mut surprise)?;
     Ok(surprise.iter().filter(|error| **error < 0.5).count())
@@ -103,7 +103,7 @@ fn made_up(seed: usize, count: usize) -> Vec<f32> {
 
 /// Rows as a memory takes them, brought to length one at the door.
 fn rows(data: &[f32]) -> Rows<'_> {
-    Rows::f32(data, data.len() / DIM, DIM).unit()
+    Rows::matrix(data, DIM).unit()
 }
 
 /// Prints a line. A reader that has closed the pipe is no error, a full disk is.

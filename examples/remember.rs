@@ -16,14 +16,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Any embedding of 64 numbers will do; here two made-up ones.
     let key: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
     let value: Vec<f32> = (0..64).map(|i| (i as f32).cos()).collect();
-    let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64))?;
+    let ticket = alice.observe(Rows::row(&key), Rows::row(&value))?;
     ticket.wait()?; // learned, and on disk
 
-    let mut recalled = vec![0.0; 64];
-    let info = alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
+    let recalled = alice.recall(Rows::row(&key))?;
     let close = |(r, v): (&f32, &f32)| (r - v).abs() < 1e-3;
-    assert!(recalled.iter().zip(&value).all(close));
-    match writeln!(std::io::stdout(), "recalled from version {}", info.version) {
+    assert!(recalled.row(0).iter().zip(&value).all(close));
+    let version = recalled.info().version;
+    match writeln!(std::io::stdout(), "recalled from version {version}") {
         // A reader that has closed the pipe is no error, a full disk is.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

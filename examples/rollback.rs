@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use titanmem::{
-    Alert, AlertKind, AlertSink, Alerts, OnDrop, RecallWatch, Rows, Runtime, RuntimeConfig,
-    RuntimeError, UserMemory,
+    Alert, AlertKind, AlertSink, Alerts, OnDrop, RecallError, RecallWatch, Rows, Runtime,
+    RuntimeConfig, UserMemory, WaitError,
 };
 
 const DIM: usize = 64;
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         )?;
         let memory = runtime.user("alice")?;
         let (keys, values) = (made_up(1, FACTS * DIM), made_up(2, FACTS * DIM));
-        let _ = memory.observe(rows(&keys), rows(&values))?;
+        memory.observe(rows(&keys), rows(&values))?;
         // The last known good: no pruning removes it.
         memory.pin()?;
         let before = recall(&memory, &keys, &values)?;
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             // The chunk was dropped before anybody could read it.
             _ => {
-                assert!(matches!(learned, Err(RuntimeError::RolledBack)));
+                assert!(matches!(learned, Err(WaitError::RolledBack)));
                 assert_eq!(alert.kind, AlertKind::RolledBack);
                 assert_eq!(poisoned, before);
             }
@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The percentage of the facts that come back closer than half of their length.
-fn recall(memory: &UserMemory, keys: &[f32], values: &[f32]) -> Result<f64, RuntimeError> {
+fn recall(memory: &UserMemory, keys: &[f32], values: &[f32]) -> Result<f64, RecallError> {
     let mut surprise = vec![0.0; FACTS];
     memory.surprise_into(rows(keys), rows(values), &mut surprise)?;
     let known = surprise.iter().filter(|error| **error < 0.5).count();
@@ -96,7 +96,7 @@ fn recall(memory: &UserMemory, keys: &[f32], values: &[f32]) -> Result<f64, Runt
 
 /// Rows as a memory takes them, brought to length one at the door.
 fn rows(data: &[f32]) -> Rows<'_> {
-    Rows::f32(data, data.len() / DIM, DIM).unit()
+    Rows::matrix(data, DIM).unit()
 }
 
 /// Made-up numbers, the same for the same seed.

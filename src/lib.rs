@@ -16,7 +16,7 @@
 //!                                                          |
 //!                                                        publish: one pointer swap
 //!                                                          |              |
-//!  recall_into(queries) <----- newest snapshot <-----------+              saver thread
+//!       recall(queries) <----- newest snapshot <-----------+              saver thread
 //!    waits for nobody            never changes                              encode, flush,
 //!                                                                           rename ----> file
 //!  ticket.wait() <------------------------------------------------------------- durable ---+
@@ -41,12 +41,11 @@
 //! // Any embedding of 64 numbers will do; here are two made-up ones.
 //! let key: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
 //! let value: Vec<f32> = (0..64).map(|i| (i as f32).cos()).collect();
-//! let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64))?;
+//! let ticket = alice.observe(Rows::row(&key), Rows::row(&value))?;
 //! ticket.wait()?; // learned, and on disk
 //!
-//! let mut recalled = vec![0.0; 64];
-//! alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
-//! assert!(recalled.iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-3));
+//! let recalled = alice.recall(Rows::row(&key))?;
+//! assert!(recalled.row(0).iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-3));
 //! # Ok(())
 //! # }
 //! ```
@@ -70,7 +69,7 @@
 //! let row: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
 //! for name in ["ada", "bob", "eve", "tom"] {
 //!     let memory = runtime.user(name)?;
-//!     let _ = memory.observe_item(1_u64, Rows::f32(&row, 1, 64), Rows::f32(&row, 1, 64))?;
+//!     memory.observe_item(1_u64, Rows::row(&row), Rows::row(&row))?;
 //!     memory.flush()?;
 //! }
 //! assert_eq!(runtime.resident_users(), 2);
@@ -150,18 +149,19 @@
 //!
 //! ```
 //! use titanmem::half::bf16;
-//! use titanmem::{Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+//! use titanmem::{ObserveError, Rows, Runtime, RuntimeConfig, UserMemory};
 //!
-//! /// Rows of one head that leave the cache: `count` rows of `dim` numbers in each slice, the
-//! /// beginnings of two rows `stride` numbers apart.
+//! /// Rows of one head that leave the cache: `dim` numbers each, the beginnings of two rows
+//! /// `stride` numbers apart.
 //! fn on_evict(
 //!     memory: &UserMemory,
 //!     (keys, values): (&[bf16], &[bf16]),
-//!     (count, dim, stride): (usize, usize, usize),
-//! ) -> Result<(), RuntimeError> {
-//!     let rows = |data| Rows::bf16(data, count, dim).with_row_stride(stride);
+//!     (dim, stride): (usize, usize),
+//! ) -> Result<(), ObserveError> {
+//!     let rows = |data| Rows::matrix(data, dim).with_row_stride(stride);
 //!     // Dropping the ticket cancels nothing. Only a full queue makes this wait.
-//!     memory.observe(rows(keys), rows(values)).map(drop)
+//!     memory.observe(rows(keys), rows(values))?;
+//!     Ok(())
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -174,11 +174,11 @@
 //! let number = |i: usize| bf16::from_f32((i as f32 * 12.9898).sin() * 43_758.547 % 1.0);
 //! let keys: Vec<bf16> = (0..8 * 128).map(number).collect();
 //! let values: Vec<bf16> = (8 * 128..16 * 128).map(number).collect();
-//! on_evict(&sequence, (&keys, &values), (8, 64, 128))?;
+//! on_evict(&sequence, (&keys, &values), (64, 128))?;
 //! sequence.flush()?; // tests and shutdown need this, an engine does not
 //!
-//! let mut read = vec![0.0; 64];
-//! sequence.recall_into(Rows::bf16(&keys, 1, 64), &mut read)?;
+//! let mut read = vec![0.0; 64]; // may be used again and again
+//! sequence.recall_into(Rows::row(&keys[..64]), &mut read)?;
 //! let error = |(r, v): (&f32, &bf16)| (r - v.to_f32()).powi(2);
 //! let length: f32 = values[..64].iter().map(|v| v.to_f32().powi(2)).sum();
 //! assert!(read.iter().zip(&values).map(error).sum::<f32>() < 0.1 * length);
@@ -247,8 +247,8 @@ pub use titans_core::{ComputeDevice as Device, MemoryConfig, Preset};
 pub use titans_runtime::tokio;
 #[doc(inline)]
 pub use titans_runtime::{
-    Durability, ItemId, MemorySnapshot, RecallInfo, Rows, Runtime, RuntimeConfig, RuntimeError,
-    Ticket, UserMemory, WhenFull,
+    Durability, ItemId, MemorySnapshot, RecallInfo, Recalled, Rows, Runtime, RuntimeConfig,
+    RuntimeError, Ticket, UserId, UserMemory, WhenFull,
 };
 
 // These have their pages in the modules.
@@ -257,9 +257,13 @@ pub use memory::{ConfigError, MirasConfig, Products};
 #[doc(no_inline)]
 pub use runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
-    CloseReport, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig, Neighbour, OnDrop,
-    ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, ShardId, Stats, StoredItem,
-    TickReport, UserReport, describe_metrics,
+    CloseReport, Element, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig, Neighbour,
+    OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, ShardId, Stats,
+    StoredItem, StoredUser, TickReport, UserReport, Users, describe_metrics,
+};
+#[doc(no_inline)]
+pub use runtime::{
+    CommandError, IoError, ObserveError, OpenError, RecallError, RowsError, Stopped, WaitError,
 };
 #[doc(no_inline)]
 pub use store::{FolderMode, StoreConfig, StoreError};

@@ -17,7 +17,7 @@ use titanmem::store::{
 use titanmem::{
     Alerts, BackupConfig, BackupDriver, Device, Durability, LedgerConfig, MemoryConfig,
     MemorySnapshot, MirasConfig, OnDrop, Products, RecallWatch, Rows, Runtime, RuntimeConfig,
-    RuntimeError, StoreConfig, Ticket, UserMemory, WhenFull,
+    StoreConfig, Ticket, UserMemory, WhenFull,
 };
 
 /// The names of the fields that a value prints of itself, but not those of its parts.
@@ -173,23 +173,70 @@ fn every_name_of_the_mathematics_is_in_a_module_here() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-#[test]
-fn what_threads_share_can_be_shared() {
-    fn is_shared<T: Send + Sync + 'static>() {}
+/// Whatever a program holds may go to another thread and be used by several. Nothing is run:
+/// what lost this would not be compiled.
+const _: () = {
+    const fn is_shared<T: Send + Sync + 'static>() {}
+    // Handles and what they answer with.
     is_shared::<Runtime>();
-    is_shared::<RuntimeConfig>();
-    is_shared::<RuntimeError>();
     is_shared::<UserMemory>();
     is_shared::<Ticket>();
     is_shared::<MemorySnapshot>();
-}
+    is_shared::<titanmem::runtime::Users>();
+    is_shared::<titanmem::Recalled>();
+    is_shared::<titanmem::CloseReport>();
+    is_shared::<titanmem::ForgottenItem>();
+    is_shared::<titanmem::Stats>();
+    // Rows borrow, so they go to scoped threads.
+    is_shared::<Rows<'static>>();
+    // Configurations and ids.
+    is_shared::<RuntimeConfig>();
+    is_shared::<BackupConfig>();
+    is_shared::<LedgerConfig>();
+    is_shared::<RecallWatch>();
+    is_shared::<Alerts>();
+    is_shared::<StoreConfig>();
+    is_shared::<titanmem::MemoryConfig>();
+    is_shared::<titanmem::layers::LayerConfig>();
+    is_shared::<titanmem::UserId>();
+    is_shared::<titanmem::ItemId>();
+    // Errors, so that they fit into `Box<dyn Error + Send + Sync>`.
+    is_shared::<titanmem::RuntimeError>();
+    is_shared::<titanmem::OpenError>();
+    is_shared::<titanmem::ObserveError>();
+    is_shared::<titanmem::RecallError>();
+    is_shared::<titanmem::WaitError>();
+    is_shared::<titanmem::CommandError>();
+    is_shared::<titanmem::ConfigError>();
+    is_shared::<titanmem::StoreError>();
+    is_shared::<titanmem::memory::InputError>();
+    is_shared::<titanmem::memory::StateError>();
+    // The mathematics and the files.
+    is_shared::<titanmem::memory::NeuralMemory>();
+    is_shared::<titanmem::memory::MemoryState>();
+    is_shared::<titanmem::layers::NeuralMemoryBlock>();
+    is_shared::<titanmem::layers::BlockState>();
+    is_shared::<titanmem::layers::TitansLayer>();
+    is_shared::<titanmem::layers::LayerState>();
+    is_shared::<titanmem::store::MemoryStore>();
+    is_shared::<titanmem::store::MemoryReader>();
+    is_shared::<titanmem::store::MemoryImage>();
+};
+
+#[cfg(feature = "tokio")]
+const _: () = {
+    const fn is_shared<T: Send + Sync + 'static>() {}
+    is_shared::<titanmem::tokio::AsyncRuntime>();
+    is_shared::<titanmem::tokio::AsyncMemory>();
+    is_shared::<titanmem::tokio::AsyncTicket>();
+};
 
 #[test]
 fn rows_receipts_and_errors_need_no_other_crate() -> Result<(), Box<dyn std::error::Error>> {
     let root = tempfile::tempdir()?;
     let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
     let row = [titanmem::half::f16::from_f32(0.125); 64];
-    let row = Rows::f16(&row, 1, 64);
+    let row = Rows::row(&row);
     runtime.user("ada")?.observe(row, row)?.wait()?;
     let receipt = runtime.forget_user("ada")?.expect("there was a memory");
     assert_eq!(receipt.erasure, Erasure::Unlinked);

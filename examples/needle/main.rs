@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use titanmem::{RuntimeConfig, RuntimeError};
+use titanmem::{ObserveError, OpenError, RecallError, RuntimeConfig, WaitError};
 use titans_needle::tokens_text;
 
 use crate::args::Args;
@@ -298,8 +298,15 @@ impl From<String> for Error {
     }
 }
 
-impl From<RuntimeError> for Error {
-    fn from(error: RuntimeError) -> Self {
-        Self(error.to_string())
-    }
+/// What the runtime refuses, whichever call it was.
+macro_rules! from_the_runtime {
+    ($($error:ty),+) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )+};
 }
+
+from_the_runtime!(OpenError, ObserveError, RecallError, WaitError);

@@ -153,9 +153,9 @@ fn stream(
     let mut values = Vec::with_capacity((PIECE + 64) * value_dim);
     let hand_over = |keys: &mut Vec<f32>, values: &mut Vec<f32>| -> Result<(), Error> {
         let tokens = keys.len() / key_dim;
-        let rows = |data, dim| Rows::f32(data, tokens, dim);
+        let rows = |data, dim| Rows::matrix(data, dim);
         // The flush at the end waits for all of them.
-        let _ = memory.observe(rows(keys, key_dim), rows(values, value_dim))?;
+        memory.observe(rows(keys, key_dim), rows(values, value_dim))?;
         progress.inc(tokens as u64);
         keys.clear();
         values.clear();
@@ -181,9 +181,7 @@ fn ask(
 ) -> Result<Vec<f32>, Error> {
     let mut key = Vec::with_capacity(config.memory.key_dim);
     features.append_key(question, &mut key);
-    let mut recalled = vec![0.0; config.memory.value_dim];
-    memory.recall_into(Rows::f32(&key, 1, config.memory.key_dim), &mut recalled)?;
-    Ok(recalled)
+    Ok(memory.recall(Rows::row(&key))?.into())
 }
 
 /// The newest generation below a folder of memories in which one user has learned.

@@ -37,7 +37,7 @@
 //! let runtime = Runtime::open(&dir, config.clone())?;
 //! let memory = runtime.user("ada")?;
 //! let row = [0.125_f32; 64];
-//! let ticket = memory.observe(Rows::f32(&row, 1, 64), Rows::f32(&row, 1, 64))?;
+//! let ticket = memory.observe(Rows::row(&row), Rows::row(&row))?;
 //! ticket.wait_visible()?; // recalls see it
 //! ticket.wait()?; // whoever waits for the disk does not wait for the hour
 //! assert_eq!(memory.progress().durable, 1);
@@ -57,12 +57,13 @@
 //! | the process is killed, the power fails | the newest generation that was acknowledged opens, or a newer one; never a mixture | nothing |
 //! | the disk is full, a write is refused | [`Health::Retrying`](crate::Health::Retrying); what was handed over is kept, recalls go on, the save is tried again with a growing pause | make room; [`resume`](crate::UserMemory::resume) tries at once |
 //! | a file is damaged | the generation before it opens, the damaged file moves to `quarantine/`, [`skipped`](crate::UserMemory::skipped) is not empty, an alert `damaged_file` | find out why; restore a backup if too much is lost |
-//! | a chunk cannot be learned, because numbers leave the finite ones | its tickets report [`Dropped`](crate::RuntimeError::Dropped), the memory goes on without it | look at the rows, or take a smaller step |
+//! | a chunk cannot be learned, because numbers leave the finite ones | its tickets report [`Dropped`](crate::WaitError::Dropped), the memory goes on without it | look at the rows, or take a smaller step |
 //! | a panic, or an error that trying again does not mend | [`Health::Failed`](crate::Health::Failed): this user is read-only, the others go on | [`resume`](crate::UserMemory::resume): it goes on from the newest durable generation and says what is lost |
 //! | bad rows were learned | nothing fails; see [`guide::recall`](super::recall) | [`roll_back`](crate::UserMemory::roll_back) to the generation that you [pinned](crate::UserMemory::pin) |
 //!
-//! [`RuntimeError::is_retryable`](crate::RuntimeError::is_retryable) says of an error whether the
-//! same call can succeed later.
+//! Each kind of call has an error of its own, with a table of what can happen and what to do; all of
+//! them become a [`RuntimeError`](crate::RuntimeError) by `?`. `is_retryable` says of each whether
+//! the same call can succeed later.
 //!
 //! # What it rests on
 //!

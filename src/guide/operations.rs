@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Less for each user: a shorter `queue_tokens`, a smaller ledger, fewer channels. One process
-//! owns a folder; a second one is refused with [`RootLocked`](crate::RuntimeError::RootLocked).
+//! owns a folder; a second one is refused with [`RootLocked`](crate::OpenError::RootLocked).
 //!
 //! # Backups
 //!
@@ -104,7 +104,7 @@
 //! # let (server, backups) = (root.path().join("server"), root.path().join("backups"));
 //! # let drill = root.path().join("drill");
 //! let row: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
-//! let row = Rows::f32(&row, 1, 64);
+//! let row = Rows::row(&row);
 //! let mut config = RuntimeConfig::default();
 //! // Every second, so that this example need not wait for a day.
 //! let every = Duration::from_secs(1);
@@ -132,10 +132,9 @@
 //! restore_backup(backup, &folder, &request)?;
 //! let ada = Runtime::open(&drill, RuntimeConfig::default())?.user("ada")?; // 5
 //! assert!(ada.skipped().is_empty());
-//! let mut recalled = vec![0.0; 64];
-//! ada.recall_into(row, &mut recalled)?;
+//! let recalled = ada.recall(row)?;
 //! # let expected: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
-//! # assert!(recalled.iter().zip(&expected).all(|(r, e)| (r - e).abs() < 1e-3));
+//! # assert!(recalled.values().iter().zip(&expected).all(|(r, e)| (r - e).abs() < 1e-3));
 //! # Ok(())
 //! # }
 //! ```

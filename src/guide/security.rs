@@ -11,9 +11,9 @@
 //! | against | how |
 //! | --- | --- |
 //! | other users of the machine | folders are made with mode 0700 and files with 0600; a folder that others may write, and a `root.key` that others may read, are refused. [`FolderMode::Group`](crate::FolderMode::Group) accepts the group of a shared volume, nobody more |
-//! | names in listings, logs and metrics | the id of a user never reaches the disk: the folder is a keyed hash under `root.key`. No label, field or message has an id; traces and alerts name the hash |
+//! | names in listings, logs and metrics | the id of a user never reaches the disk: the folder is a keyed hash under `root.key`. Names of items are no secret: of a text the files hold a hash that needs no key. No label, field or message has an id; traces and alerts name the hash |
 //! | ids as paths | the hash has a fixed form, so no id climbs out of the folder or meets another's |
-//! | one user's memory reaching another | a memory, a queue and a folder for each; shared parameters are frozen. A reader that meets another user's snapshot gets [`ForeignSnapshot`](crate::RuntimeError::ForeignSnapshot), no rows |
+//! | one user's memory reaching another | a memory, a queue and a folder for each; shared parameters are frozen. A reader that meets another user's snapshot gets [`ForeignSnapshot`](crate::RecallError::ForeignSnapshot), no rows |
 //! | a second writer | locks on the root and on each memory, with a number in the files for whoever lost a lock and comes back |
 //! | damage by chance | every byte of a file is covered by a checksum |
 //! | hostile files | no bytes make a reader panic, or allocate more than its [`Limits`](crate::store::Limits); symbolic links below a folder are not followed. A file of a stranger comes in by [`import_untrusted`](crate::store::import_untrusted), which bounds its values and strips what it claims |
@@ -55,7 +55,7 @@
 //! # let dir = root.path().join("memories");
 //! let runtime = Runtime::open(&dir, RuntimeConfig::default())?;
 //! let row = [0.125_f32; 64];
-//! runtime.user("ada")?.observe(Rows::f32(&row, 1, 64), Rows::f32(&row, 1, 64))?.wait()?;
+//! runtime.user("ada")?.observe(Rows::row(&row), Rows::row(&row))?.wait()?;
 //!
 //! let receipt = runtime.forget_user("ada")?.expect("there was a memory");
 //! assert!(receipt.is_complete());

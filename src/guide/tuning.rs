@@ -6,7 +6,7 @@
 //!
 //! **A memory on disk belongs to its configuration.** A folder whose memory has another
 //! architecture, error, gate, step, update schedule, width or seed is refused with
-//! [`OtherMemory`](crate::RuntimeError::OtherMemory). So the settings of the first table are
+//! [`OtherMemory`](crate::OpenError::OtherMemory). So the settings of the first table are
 //! chosen before the first row is learned; those of the other tables may change whenever the
 //! runtime is opened.
 //!

@@ -1,10 +1,56 @@
 //! What several commands must find out about a folder before they can begin.
 
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use titans_store::{Limits, ShardId, UserKey, verify_dir_with};
+use titans_store::{Generation, Limits, ShardId, UserKey, verify_dir_with};
 
 use crate::outcome::Failure;
+
+/// Folders below the one given. Memories lie two or three deep; deeper is a mistake.
+const MAX_DEPTH: usize = 8;
+/// The sub-folder in which a memory keeps files that are known to be damaged, and the one in
+/// which a repair of the file system leaves things, which only the administrator may read.
+const SKIPPED: [&str; 2] = ["quarantine", "lost+found"];
+
+/// Collects the folders that hold a lock or a generation, in the order of their names. What
+/// cannot be listed is told, and the rest is looked at.
+pub(crate) fn find_memories(dir: &Path, found: &mut Vec<PathBuf>, errors: &mut Vec<String>) {
+    find_below(dir, MAX_DEPTH, found, errors);
+}
+
+fn find_below(dir: &Path, depth: usize, found: &mut Vec<PathBuf>, errors: &mut Vec<String>) {
+    let mut is_memory = false;
+    let mut below = Vec::new();
+    let mut look = || {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let file_type = entry.file_type()?;
+            if file_type.is_dir() {
+                below.extend((!SKIPPED.contains(&&*name)).then(|| entry.path()));
+            } else if file_type.is_file() {
+                is_memory |= name == "LOCK" || Generation::from_file_name(&name).is_some();
+            }
+        }
+        Ok(())
+    };
+    let looked: io::Result<()> = look();
+    if let Err(error) = looked {
+        errors.push(format!("cannot list {}: {error}", dir.display()));
+    }
+    if is_memory {
+        found.push(dir.to_owned());
+    }
+    if depth > 0 {
+        below.sort();
+        for dir in below {
+            find_below(&dir, depth - 1, found, errors);
+        }
+    }
+}
 
 /// The owner of the memory in a folder, by its first file that is whole.
 pub(crate) fn owner(dir: &Path, key: Option<&UserKey>) -> Result<ShardId, Failure> {

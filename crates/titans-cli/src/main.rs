@@ -12,6 +12,7 @@ mod list;
 mod outcome;
 mod output;
 mod rollback;
+mod users;
 mod verify;
 
 use std::io::{self, Write};
@@ -37,6 +38,7 @@ struct Arguments {
 /// What people come for.
 const FIRST_STEPS: &str = "\
 Is everything whole?         titanmem verify memories
+Whose memories are there?    titanmem users memories
 What is in this memory?      titanmem list memories/users/7f/3a/...
 Put it in a safe place:      titanmem backup memories/users/7f/3a/... 7f3a.tar
 Get it back:                 titanmem restore 7f3a.tar memories/users/7f/3a/...
@@ -58,6 +60,14 @@ enum Command {
     #[command(after_help = "Example:\n  titanmem verify memories --json")]
     Verify {
         /// The folder of one memory, or a folder with memories below it.
+        dir: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Lists the memories below a folder: whose, how large, and when they were saved last.
+    #[command(after_help = "Example:\n  titanmem users memories --json")]
+    Users {
+        /// A folder with memories below it.
         dir: PathBuf,
         #[command(flatten)]
         common: Common,
@@ -243,6 +253,7 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
         Command::Verify { dir, common } => {
             Ok(verify::run(dir, common.key()?.as_ref(), common.format()))
         }
+        Command::Users { dir, common } => users::run(dir, common.key()?.as_ref(), common.format()),
         Command::List { dir, common } => list::run(dir, common.key()?.as_ref(), common.format()),
         Command::Diff { a, b, common } => diff::run(a, b, common.key()?.as_ref(), common.format()),
         Command::Rollback {

@@ -1,19 +1,12 @@
 //! `titanmem verify`: every generation of every memory below a folder.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
-use titans_store::{FileVerdict, Generation, Limits, UserKey, verify_dir_with};
+use titans_store::{FileVerdict, Limits, UserKey, verify_dir_with};
 
+use crate::folder::find_memories;
 use crate::outcome::{Format, Outcome, to_json};
-
-/// Folders below the one given. Memories lie two or three deep; deeper is a mistake.
-const MAX_DEPTH: usize = 8;
-/// The sub-folder in which a memory keeps files that are known to be damaged, and the one in
-/// which a repair of the file system leaves things, which only the administrator may read.
-const SKIPPED: [&str; 2] = ["quarantine", "lost+found"];
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -40,7 +33,7 @@ struct Verdict {
 pub(crate) fn run(dir: &Path, key: Option<&UserKey>, format: Format) -> Outcome {
     let mut folders = Vec::new();
     let mut errors = Vec::new();
-    find_memories(dir, MAX_DEPTH, &mut folders, &mut errors);
+    find_memories(dir, &mut folders, &mut errors);
     if folders.is_empty() && errors.is_empty() {
         return Outcome::error(format!("there is no memory in {}", dir.display()));
     }
@@ -59,40 +52,6 @@ pub(crate) fn run(dir: &Path, key: Option<&UserKey>, format: Format) -> Outcome 
         }),
     };
     Outcome { text, errors }
-}
-
-/// Collects the folders that hold a lock or a generation, in the order of their names. What
-/// cannot be listed is told, and the rest is looked at.
-fn find_memories(dir: &Path, depth: usize, found: &mut Vec<PathBuf>, errors: &mut Vec<String>) {
-    let mut is_memory = false;
-    let mut below = Vec::new();
-    let mut look = || {
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let file_type = entry.file_type()?;
-            if file_type.is_dir() {
-                below.extend((!SKIPPED.contains(&&*name)).then(|| entry.path()));
-            } else if file_type.is_file() {
-                is_memory |= name == "LOCK" || Generation::from_file_name(&name).is_some();
-            }
-        }
-        Ok(())
-    };
-    let looked: io::Result<()> = look();
-    if let Err(error) = looked {
-        errors.push(format!("cannot list {}: {error}", dir.display()));
-    }
-    if is_memory {
-        found.push(dir.to_owned());
-    }
-    if depth > 0 {
-        below.sort();
-        for dir in below {
-            find_memories(&dir, depth - 1, found, errors);
-        }
-    }
 }
 
 impl Report {

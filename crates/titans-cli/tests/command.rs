@@ -142,6 +142,53 @@ fn verify_walks_all_memories_below_a_folder() {
 }
 
 #[test]
+fn users_lists_all_memories_below_a_folder_and_what_is_damaged() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs = memories(root.path());
+    let dir = root.path().to_str().unwrap();
+    let output = titanmem(&["users", dir]);
+    assert!(output.status.success(), "{output:?}");
+    let text = stdout(&output);
+    assert!(
+        text.ends_with(" bytes\n") && text.contains("\n2 users, "),
+        "{text}"
+    );
+    assert!(
+        !text.contains("DAMAGED") && text.contains("UTC, "),
+        "{text}"
+    );
+
+    // One that was opened and had something set aside; the other is listed all the same.
+    fs::create_dir(dirs[0].join("quarantine")).unwrap();
+    fs::write(dirs[0].join("quarantine/g-1"), "no memory").unwrap();
+    let output = titanmem(&["users", dir, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("quarantine/g-1 was damaged and set aside"));
+    let listed: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let users = listed["users"].as_array().unwrap();
+    assert_eq!(users.len(), 2);
+    assert!(users.iter().all(|user| user["generations"] == 2));
+    assert!(users.iter().all(|user| user["bytes"].as_u64() > Some(1000)));
+    assert!(
+        users
+            .iter()
+            .all(|user| user["last_saved_unix"].as_u64() > Some(1_790_000_000))
+    );
+    let shards: Vec<_> = users.iter().map(|user| user["shard"].as_str()).collect();
+    assert!(
+        shards.iter().all(|shard| shard.unwrap().len() == 32),
+        "{shards:?}"
+    );
+
+    let empty = tempfile::tempdir().unwrap();
+    let output = titanmem(&["users", empty.path().to_str().unwrap()]);
+    assert!(
+        stderr(&output).contains("there is no memory in"),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn verify_refuses_a_folder_without_memories() {
     let root = tempfile::tempdir().unwrap();
     let absent = root.path().join("absent");

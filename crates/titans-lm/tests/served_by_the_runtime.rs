@@ -54,7 +54,7 @@ fn what_the_layer_writes_is_recalled_from_a_reopened_store() {
     let open = || Runtime::open(dir.path(), runtime_config.clone()).expect("opens");
     let runtime = open();
     let memory = runtime.user("reader").expect("a user");
-    let ticket = memory.observe(Rows::f32(&keys, count, 256), Rows::f32(&values, count, 32));
+    let ticket = memory.observe(Rows::matrix(&keys, 256), Rows::matrix(&values, 32));
     ticket.expect("taken").wait().expect("durable");
     drop(memory);
     runtime.close(std::time::Duration::from_secs(10));
@@ -62,16 +62,14 @@ fn what_the_layer_writes_is_recalled_from_a_reopened_store() {
     let runtime = open();
     let memory = runtime.user("reader").expect("a user");
     let query = floats(winners.forward(all.narrow(1, 5, 1)));
-    let mut recalled = vec![0.0; 32];
-    memory
-        .recall_into(Rows::f32(&query, 1, 256), &mut recalled)
-        .expect("recalls");
+    let recalled = memory.recall(Rows::row(&query)).expect("recalls");
     let query: Tensor<2> = Tensor::from_data(
         burn::tensor::TensorData::new(query, [1, 256]),
         &Device::flex(),
     );
     let expected = floats(block.memory().read(&state.layer.memories()[0], query));
     let apart = recalled
+        .values()
         .iter()
         .zip(&expected)
         .map(|(a, b)| (a - b).abs())

@@ -92,14 +92,16 @@ impl Tokens {
     }
 
     fn observe(&self, memory: &UserMemory, count: usize) {
-        let rows = |data| Rows::f32(data, count, self.dim);
-        let _ = memory
-            .observe(rows(&self.keys), rows(&self.values))
-            .unwrap();
+        let rows = |data| Rows::matrix(data, self.dim);
+        let (keys, values) = (
+            &self.keys[..count * self.dim],
+            &self.values[..count * self.dim],
+        );
+        memory.observe(rows(keys), rows(values)).unwrap();
     }
 
     fn recall(&self, memory: &UserMemory, recalled: &mut [f32]) {
-        let query = Rows::f32(&self.keys[..self.dim], 1, self.dim);
+        let query = Rows::row(&self.keys[..self.dim]);
         memory.recall_into(query, recalled).unwrap();
     }
 }
@@ -164,7 +166,7 @@ fn memory(scale: usize) {
         warm.flush().unwrap();
         let before = resident();
         for user in 0..users {
-            let user = runtime.user(&user.to_string()).unwrap();
+            let user = runtime.user(user).unwrap();
             tokens.observe(&user, config.chunk_tokens);
             user.flush().unwrap();
         }
@@ -192,7 +194,7 @@ fn memory(scale: usize) {
     let before = resident();
     let mut most = 0.0_f64;
     for user in 0..10 * fit {
-        let user = runtime.user(&user.to_string()).unwrap();
+        let user = runtime.user(user).unwrap();
         tokens.observe(&user, config.chunk_tokens);
         most = most.max(resident() - before);
     }
@@ -223,7 +225,9 @@ fn reading(pairs: usize, scale: usize) {
     };
     // No query is a load and nothing else.
     bench.compare("load of a snapshot", 2000 * scale, &mut || {
-        memory.recall_into(Rows::f32(&[], 0, 64), &mut []).unwrap();
+        memory
+            .recall_into(Rows::matrix::<f32>(&[], 64), &mut [])
+            .unwrap();
     });
     let mut recalled = [0.0; 64];
     bench.compare("recall of one query, d 64", 20 * scale, &mut || {
@@ -473,9 +477,7 @@ fn learn(config: RuntimeConfig, users: usize, each: usize) -> f64 {
     let chunk = config.chunk_tokens;
     let tokens = Tokens::new(chunk, config.memory.key_dim, 1);
     let runtime = Runtime::open(root.path(), config).unwrap();
-    let handles: Vec<_> = (0..users)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let handles: Vec<_> = (0..users).map(|user| runtime.user(user).unwrap()).collect();
     let started = Instant::now();
     for _ in 0..each {
         for user in &handles {
@@ -517,7 +519,7 @@ fn foreign(loads: usize) {
         for turn in 0..loads.div_ceil(1000) {
             let user = runtime.user(&(turn % 16).to_string()).unwrap();
             for _ in 0..1000 {
-                let load = user.recall_into(Rows::f32(&[], 0, 64), &mut []);
+                let load = user.recall_into(Rows::matrix::<f32>(&[], 64), &mut []);
                 refused += usize::from(load.is_err());
             }
         }

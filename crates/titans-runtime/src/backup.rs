@@ -22,7 +22,7 @@ pub use self::config::{BackupConfig, BackupDriver};
 pub(crate) use self::turns::Backups;
 use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
-use crate::error::RuntimeError;
+use crate::error::{CommandError, IoError, Stopped};
 use crate::user::{names, shard_dir, shards_on_disk};
 
 /// Prefix of a backup that is being written.
@@ -85,6 +85,7 @@ impl Engine {
         loop {
             match guarded(|| self.tick(SystemTime::now())) {
                 Ok(Ok(_)) => {}
+                Ok(Err(CommandError::Stopped(Stopped::Closed))) => return,
                 Ok(Err(error)) => tracing::error!("no backups: {error}"),
                 Err(reason) => tracing::error!("no backups: {reason}"),
             }
@@ -95,9 +96,9 @@ impl Engine {
     }
 
     /// Takes the backups that are due.
-    pub(crate) fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+    pub(crate) fn tick(&self, now: SystemTime) -> Result<TickReport, CommandError> {
         let mut report = TickReport::default();
-        self.check_open()?;
+        let _inside = self.enter()?;
         let root = self.context.root.clone();
         let Some(config) = &self.context.config.backups else {
             return Ok(report);
@@ -144,7 +145,7 @@ impl Engine {
         root: &Path,
         config: &BackupConfig,
         now: SystemTime,
-    ) -> Result<Vec<ShardId>, RuntimeError> {
+    ) -> Result<Vec<ShardId>, IoError> {
         let mut due = Vec::new();
         for shard in shards_on_disk(root)? {
             self.finish_forgetting(root, config, shard);

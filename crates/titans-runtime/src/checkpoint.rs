@@ -12,7 +12,7 @@ use titans_store::{
     TensorRecord, TensorRole,
 };
 
-use crate::error::RuntimeError;
+use crate::error::OpenError;
 use crate::snapshot::Snapshot;
 use crate::watch::{ProbeScore, Watched};
 
@@ -109,7 +109,7 @@ impl MemoryIdentity {
         &self,
         memory: &NeuralMemory,
         image: MemoryImage,
-    ) -> Result<MemoryState, RuntimeError> {
+    ) -> Result<MemoryState, OpenError> {
         self.check(&image)?;
         let host = HostState {
             tensors: image.tensors.into_iter().map(state_tensor).collect(),
@@ -120,8 +120,8 @@ impl MemoryIdentity {
         Ok(memory.state_from_host(host)?)
     }
 
-    fn check(&self, image: &MemoryImage) -> Result<(), RuntimeError> {
-        let other = |field, expected, found| RuntimeError::OtherMemory {
+    fn check(&self, image: &MemoryImage) -> Result<(), OpenError> {
+        let other = |field, expected, found| OpenError::OtherMemory {
             field,
             expected,
             found,

@@ -15,7 +15,7 @@ use crossbeam_utils::sync::WaitGroup;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::config::RuntimeConfig;
-use crate::error::RuntimeError;
+use crate::error::{IoError, OpenError};
 
 /// The pools of a runtime.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Learners(WaitGroup);
 
 impl Compute {
     /// Starts the threads for the memories below `root`.
-    pub(crate) fn start(config: &RuntimeConfig, root: &Path) -> Result<Self, RuntimeError> {
+    pub(crate) fn start(config: &RuntimeConfig, root: &Path) -> Result<Self, OpenError> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = config.compute_threads.unwrap_or_else(cores);
         let learners = config.learners;
@@ -43,7 +43,9 @@ impl Compute {
                 .map_err(|error| {
                     // Only the operating system refuses a thread, and may grant it later.
                     let error = io::Error::new(io::ErrorKind::WouldBlock, error);
-                    RuntimeError::io("start the threads that compute for", root)(error)
+                    OpenError::Io(IoError::of("start the threads that compute for", root)(
+                        error,
+                    ))
                 })
         };
         Ok(Self {

@@ -13,7 +13,7 @@ use titans_store::fs::Storage;
 
 use crate::alert::Alerts;
 use crate::backup::BackupConfig;
-use crate::error::{RuntimeError, setting};
+use crate::error::{IoError, OpenError, setting};
 use crate::ledger::LedgerConfig;
 use crate::watch::RecallWatch;
 
@@ -90,8 +90,8 @@ impl StorageHook {
         Self(Arc::new(open))
     }
 
-    pub(crate) fn open(&self, dir: &Path) -> Result<Box<dyn Storage>, RuntimeError> {
-        (self.0)(dir).map_err(RuntimeError::io("open", dir))
+    pub(crate) fn open(&self, dir: &Path) -> Result<Box<dyn Storage>, IoError> {
+        (self.0)(dir).map_err(IoError::of("open", dir))
     }
 }
 
@@ -106,7 +106,7 @@ impl fmt::Debug for StorageHook {
 pub enum WhenFull {
     /// Wait until there is room.
     Block,
-    /// Fail with [`RuntimeError::Busy`] and take nothing.
+    /// Fail with [`ObserveError::Busy`](crate::ObserveError::Busy) and take nothing.
     Busy,
 }
 
@@ -213,7 +213,7 @@ impl RuntimeConfig {
         by_bytes.min(by_files).max(1)
     }
 
-    pub(crate) fn validate(&self) -> Result<(), RuntimeError> {
+    pub(crate) fn validate(&self) -> Result<(), OpenError> {
         self.memory.validate()?;
         let at_least_one = [
             ("chunk_tokens", self.chunk_tokens),
@@ -237,7 +237,7 @@ impl RuntimeConfig {
         if let Some(watch) = &self.recall_watch
             && !(0.0..1.0).contains(&watch.max_drop)
         {
-            return Err(RuntimeError::Setting {
+            return Err(OpenError::Setting {
                 name: "max_drop",
                 found: watch.max_drop.to_string(),
                 expected: "at least 0 and less than 1",

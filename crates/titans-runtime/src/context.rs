@@ -9,7 +9,7 @@ use crate::checkpoint::MemoryIdentity;
 use crate::compute::Compute;
 use crate::config::{Durability, RuntimeConfig, WhenFull};
 use crate::devices::Memories;
-use crate::error::RuntimeError;
+use crate::error::{OpenError, Stopped};
 use crate::metric::describe_metrics;
 use crate::stats::{Meters, Timers};
 
@@ -53,7 +53,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(config: RuntimeConfig, root: PathBuf) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(config: RuntimeConfig, root: PathBuf) -> Result<Self, OpenError> {
         let config = RuntimeConfig {
             device: config.device.resolve(),
             more_devices: (config.more_devices.iter())
@@ -105,16 +105,16 @@ impl Context {
 
     /// An error in a child of the process that opened the runtime. Asked before any lock is
     /// taken: in the child, another thread of the parent may hold it forever.
-    pub(crate) fn check_process(&self) -> Result<(), RuntimeError> {
+    pub(crate) fn check_process(&self) -> Result<(), Stopped> {
         check_process(self.process, self.forks)
     }
 }
 
 /// An error in another process than the one that had been forked so often.
-pub(crate) fn check_process(parent: u32, forks: u64) -> Result<(), RuntimeError> {
+pub(crate) fn check_process(parent: u32, forks: u64) -> Result<(), Stopped> {
     match titans_process::forks() == forks {
         true => Ok(()),
-        false => Err(RuntimeError::Forked {
+        false => Err(Stopped::Forked {
             parent,
             child: std::process::id(),
         }),

@@ -11,7 +11,8 @@ use crate::alert::AlertKind;
 use crate::backup::Backups;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
-use crate::error::RuntimeError;
+use crate::error::{CommandError, OpenError, Stopped, WaitError};
+use crate::gate::{Gate, Inside};
 use crate::health::Health;
 use crate::locks::{Mutex, Rank};
 use crate::root::Root;
@@ -22,6 +23,7 @@ use crate::shard::{
 use crate::stats::{Latency, Stats, Timer};
 use crate::table::{Keeper, ShardTable};
 use crate::user::RootKey;
+use crate::user_id::UserId;
 
 /// Everything that the handles and threads of one runtime share.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub(crate) struct Engine {
     /// Gone once the runtime is closed, so that the folder is free although handles live on.
     root: Mutex<Option<Root>>,
     pub(crate) key: RootKey,
+    pub(crate) gate: Gate,
     pub(crate) shards: ShardTable,
     pub(crate) learners: WorkQueue,
     pub(crate) savers: WorkQueue,
@@ -37,17 +40,14 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(
-        config: RuntimeConfig,
-        root: Root,
-        key: RootKey,
-    ) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(config: RuntimeConfig, root: Root, key: RootKey) -> Result<Self, OpenError> {
         let context = Context::new(config, root.path.clone())?;
         Ok(Self {
             shards: ShardTable::new(context.config.resident_users()),
             context,
             root: Mutex::new(Rank::Root, Some(root)),
             key,
+            gate: Gate::default(),
             learners: WorkQueue::default(),
             savers: WorkQueue::default(),
             backups: Backups::default(),
@@ -55,24 +55,30 @@ impl Engine {
     }
 
     /// An error where the runtime cannot be used: it is closed, or of another process.
-    pub(crate) fn check_open(&self) -> Result<(), RuntimeError> {
+    pub(crate) fn check_open(&self) -> Result<(), Stopped> {
         self.context.check_process()?;
-        match self.root.lock().is_some() {
-            true => Ok(()),
-            false => Err(RuntimeError::Closed),
+        match self.gate.is_closed() {
+            true => Err(Stopped::Closed),
+            false => Ok(()),
         }
     }
 
+    /// Lets a call in that touches the folder on the caller's thread.
+    pub(crate) fn enter(&self) -> Result<Inside<'_>, Stopped> {
+        self.context.check_process()?;
+        self.gate.enter()
+    }
+
     /// A lease on the shard of a user, loaded if it is not in memory.
-    pub(crate) fn lease(self: &Arc<Self>, user: &str) -> Result<Lease, RuntimeError> {
-        self.check_open()?;
+    pub(crate) fn lease(self: &Arc<Self>, user: &UserId) -> Result<Lease, OpenError> {
+        let _inside = self.enter()?;
         let id = self.key.shard(user)?;
         let (mut alerts, mut is_new) = (Vec::new(), false);
         let load = || {
             let _span = tracing::debug_span!("load", shard = %id).entered();
             let open = || (self.context.timers.load).time(|| Shard::open(id, &self.context));
             // The caller's thread and the place that was made for the memory outlive a bug.
-            let opened = guarded(open).map_err(|reason| RuntimeError::Failed {
+            let opened = guarded(open).map_err(|reason| Stopped::Failed {
                 reason: format!("{} failed: {reason}", Step::Opening).into(),
             })??;
             (alerts, is_new) = (opened.alerts, true);
@@ -84,6 +90,11 @@ impl Engine {
             self.context.alerts.raise(id, kind, message);
         }
         let lease = leased?;
+        if self.gate.is_closed() {
+            // Whoever closes may have looked before it was here.
+            lease.close();
+            return Err(Stopped::Closed.into());
+        }
         self.account(lease.value());
         if is_new {
             self.finish_rollback(&lease);
@@ -118,24 +129,25 @@ impl Engine {
         &self,
         shard: &Arc<Shard>,
         command: impl FnOnce(Reply<T>) -> Command,
-    ) -> Result<T, RuntimeError> {
+    ) -> Result<T, CommandError> {
         let (reply, outcome) = sync_channel(1);
         shard.order(command(reply));
         self.savers.push(shard, Instant::now());
         outcome.recv().unwrap_or_else(|_| {
             // It was let go of: the threads are gone, or it panicked.
             let failed = format!("{} failed", Step::Command).into();
-            Err(match shard.health() {
-                Health::Closed => RuntimeError::Closed,
-                Health::Forgotten => RuntimeError::Forgotten,
-                Health::Failed { reason } => RuntimeError::Failed { reason },
-                _ => RuntimeError::Failed { reason: failed },
-            })
+            let stopped = match shard.health() {
+                Health::Closed => Stopped::Closed,
+                Health::Forgotten => Stopped::Forgotten,
+                Health::Failed { reason } => Stopped::Failed { reason },
+                _ => Stopped::Failed { reason: failed },
+            };
+            Err(stopped.into())
         })
     }
 
     /// Rolls a memory back and lets its threads go on.
-    pub(crate) fn roll_back(self: &Arc<Self>, lease: &Lease) -> Result<RolledBack, RuntimeError> {
+    pub(crate) fn roll_back(self: &Arc<Self>, lease: &Lease) -> Result<RolledBack, CommandError> {
         let shard = lease.value();
         let _span = tracing::debug_span!("rollback", shard = %shard.id).entered();
         let rolled_back = self.order(shard, Command::RollBack)?;
@@ -146,9 +158,9 @@ impl Engine {
         alerts.raise(shard.id, AlertKind::RolledBack, message.clone());
         match self.forget_owed(lease) {
             Ok(()) => {}
-            Err(RuntimeError::Closed) => return Err(RuntimeError::Closed),
+            Err(CommandError::Stopped(Stopped::Closed)) => return Err(Stopped::Closed.into()),
             Err(error) => {
-                return Err(RuntimeError::Unfinished {
+                return Err(CommandError::Unfinished {
                     reason: format!("{message}, which knows a forgotten item again: {error}")
                         .into(),
                 });
@@ -159,13 +171,13 @@ impl Engine {
 
     /// Forgets once more what had been forgotten and is known again since a rollback. Each item
     /// is tried, whatever becomes of the one before it.
-    fn forget_owed(self: &Arc<Self>, lease: &Lease) -> Result<(), RuntimeError> {
+    fn forget_owed(self: &Arc<Self>, lease: &Lease) -> Result<(), CommandError> {
         loop {
             let owed = lease.value().published.load().ledger.owed();
             let forgotten = (owed.into_iter()).map(|item| self.forget_item(lease, item).map(drop));
             match forgotten.fold(Ok(()), Result::and) {
                 // By somebody else, meanwhile: what is owed now may be something else.
-                Err(RuntimeError::RolledBack) => {}
+                Err(CommandError::RolledBack) => {}
                 done => return done,
             }
         }
@@ -181,7 +193,7 @@ impl Engine {
     }
 
     /// Brings a memory back to work.
-    pub(crate) fn resume(self: &Arc<Self>, lease: &Lease) -> Result<Resumed, RuntimeError> {
+    pub(crate) fn resume(self: &Arc<Self>, lease: &Lease) -> Result<Resumed, CommandError> {
         let shard = lease.value();
         let was = shard.health();
         if let Health::Retrying { .. } = was {
@@ -223,7 +235,7 @@ impl Engine {
         watermark: Watermark,
         patience: Patience,
         deadline: Option<Instant>,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), WaitError> {
         self.hurry(shard, position, watermark);
         shard.wait(position, watermark, patience, deadline)
     }

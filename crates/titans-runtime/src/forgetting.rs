@@ -5,12 +5,13 @@ use std::sync::Arc;
 use titans_store::{ForgetReceipt, Place, PlaceReport};
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::CommandError;
 use crate::ledger::ItemId;
 use crate::rows::Rows;
 use crate::shard::{About, Command, Erasure, Lease, Patience, Rebuilt, Watermark};
 use crate::ticket::Ticket;
 use crate::user::shard_dir;
+use crate::user_id::UserId;
 
 /// What was done about an item that is to be forgotten.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Engine {
         self: &Arc<Self>,
         lease: &Lease,
         item: ItemId,
-    ) -> Result<Option<ForgottenItem>, RuntimeError> {
+    ) -> Result<Option<ForgottenItem>, CommandError> {
         let shard = lease.value();
         let turn = shard.take_turn();
         let pieces = shard.pieces(item);
@@ -54,10 +55,9 @@ impl Engine {
         let plan = |reply| Command::PlanErasure(keys, reply);
         let Erasure { rows, remains } = self.order(shard, plan)?;
         let wake = || self.line_up(shard);
-        let erasing = rows.keys.len() / key_dim;
         let rows = (
-            Rows::f32(&rows.keys, erasing, key_dim),
-            Rows::f32(&rows.values, erasing, value_dim),
+            Rows::matrix(&rows.keys, key_dim),
+            Rows::matrix(&rows.values, value_dim),
         );
         let bounds = &self.context.bounds;
         let end = shard.push_in_turn(&turn, rows, About::Erases(item), bounds, wake)?;
@@ -72,9 +72,9 @@ impl Engine {
     }
 
     /// Learns a memory again without the items that were forgotten.
-    pub(crate) fn rebuild(&self, lease: &Lease) -> Result<Rebuilt, RuntimeError> {
+    pub(crate) fn rebuild(&self, lease: &Lease) -> Result<Rebuilt, CommandError> {
         if !self.context.keeps_tokens() {
-            return Err(RuntimeError::NoReplay {
+            return Err(CommandError::NoReplay {
                 reason: "LedgerConfig::replay_bytes is 0, so no tokens are kept",
             });
         }
@@ -87,8 +87,8 @@ impl Engine {
     }
 
     /// Removes everything that is known of a user; `None` when nothing is.
-    pub(crate) fn forget(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
-        self.check_open()?;
+    pub(crate) fn forget(&self, user: &UserId) -> Result<Option<ForgetReceipt>, CommandError> {
+        let _inside = self.enter()?;
         let id = self.key.shard(user)?;
         // A backup that is being taken must not appear after everything was removed.
         let _no_backup = self.backups.pause();

@@ -6,7 +6,7 @@
 //! observe --> queue of the user --> learner: one chunk --> publish --> saver: one file
 //!   returns at once      bounded       private copy        a swap       fsync, then durable
 //!                                                            |
-//!                                           recall_into <----+   loads the newest snapshot
+//!                                                recall <----+   loads the newest snapshot
 //! ```
 //!
 //! - [`Runtime`] owns a folder, [`UserMemory`] is one user in it, [`Ticket`] tells when what
@@ -35,13 +35,12 @@
 //!
 //! let key: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
 //! let value: Vec<f32> = (0..64).map(|i| (i as f32).cos()).collect();
-//! let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64))?;
+//! let ticket = alice.observe(Rows::row(&key), Rows::row(&value))?;
 //! ticket.wait()?;
 //!
-//! let mut recalled = vec![0.0; 64];
-//! let info = alice.recall_into(Rows::f32(&key, 1, 64), &mut recalled)?;
-//! assert_eq!(info.lag, 0);
-//! assert!(recalled.iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-4));
+//! let recalled = alice.recall(Rows::row(&key))?;
+//! assert_eq!(recalled.info().lag, 0);
+//! assert!(recalled.row(0).iter().zip(&value).all(|(r, v)| (r - v).abs() < 1e-4));
 //! # Ok(())
 //! # }
 //! ```
@@ -55,6 +54,7 @@ compile_error!("titans-runtime counts bytes and tokens in 64 bits: see docs/plat
 mod alert;
 mod backup;
 mod checkpoint;
+mod closing;
 mod compute;
 mod config;
 mod context;
@@ -62,6 +62,7 @@ mod devices;
 mod engine;
 mod error;
 mod forgetting;
+mod gate;
 mod health;
 mod learner;
 mod ledger;
@@ -69,8 +70,10 @@ mod locks;
 mod memory;
 mod memory_snapshot;
 mod metric;
+mod number_ids;
 mod published;
 mod recall;
+mod recalled;
 mod replay;
 mod root;
 mod rows;
@@ -86,14 +89,20 @@ mod ticket;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod user;
+mod user_id;
+mod users;
 mod watch;
 
 pub use alert::{Alert, AlertKind, AlertSink, Alerts};
 pub use backup::{BackupConfig, BackupDriver, BackupFailure, TickReport};
+pub use closing::{CloseReport, UserReport};
 #[doc(hidden)]
 pub use config::StorageHook;
 pub use config::{Durability, RuntimeConfig, WhenFull};
-pub use error::RuntimeError;
+pub use error::{
+    CommandError, IoError, ObserveError, OpenError, RecallError, RowsError, RuntimeError, Stopped,
+    WaitError,
+};
 pub use forgetting::ForgottenItem;
 pub use health::Health;
 pub use ledger::{ItemId, LedgerConfig, Neighbour};
@@ -103,15 +112,17 @@ pub use locks::shake_locks;
 pub use memory::UserMemory;
 pub use memory_snapshot::{MemorySnapshot, StoredItem};
 pub use metric::describe_metrics;
-pub use recall::RecallInfo;
-pub use rows::Rows;
-pub use runtime::{CloseReport, Runtime, UserReport};
+pub use recalled::{RecallInfo, Recalled};
+pub use rows::{Element, Rows};
+pub use runtime::Runtime;
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};
 pub use stats::{Latency, Stats};
 pub use ticket::Ticket;
 pub use titans_store::{
     BackupSummary, Erasure, FolderMode, ForgetReceipt, Left, Place, PlaceReport, ShardId,
 };
+pub use user_id::UserId;
+pub use users::{StoredUser, Users};
 pub use watch::{OnDrop, ProbeScore, RecallWatch};
 
 /// The example of the crate's page is compiled, too.

@@ -33,7 +33,8 @@ pub(crate) enum Rank {
     Root,
     /// What one shard knows of itself.
     Shard,
-    /// Lines of work: shards for learners and savers, alerts, the end of the backups.
+    /// Lines of work: shards for learners and savers, alerts, the end of the backups and of the
+    /// runtime.
     Line,
     /// Durations that were measured. Nothing is locked under it.
     Timer,
@@ -133,6 +134,11 @@ impl<T> Mutex<T> {
             rank,
             value: sync::Mutex::new(value),
         }
+    }
+
+    /// What is inside, which nobody else can have: no lock is taken.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock(&self) -> Guard<'_, T> {

@@ -7,13 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use titans_store::ShardId;
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::{CommandError, ObserveError, RecallError, RowsError, WaitError};
 use crate::forgetting::ForgottenItem;
 use crate::health::Health;
 use crate::ledger::{Entry, ItemId};
 use crate::memory_snapshot::MemorySnapshot;
 use crate::published::Reader;
-use crate::recall::{self, RecallInfo, recall};
+use crate::recall;
+use crate::recalled::{RecallInfo, Recalled};
 use crate::rows::{Rows, RowsOf};
 use crate::shard::{About, Command, Lease, Progress, Rebuilt, Resumed, RolledBack};
 use crate::snapshot::Snapshot;
@@ -22,8 +23,7 @@ use crate::ticket::Ticket;
 /// The memory of one user. Cheap to clone; clones share the memory.
 ///
 /// [`observe`](Self::observe) hands rows over and does not wait for learning;
-/// [`recall_into`](Self::recall_into) answers from the newest published snapshot and waits
-/// for nothing. While a handle or a ticket exists, the memory stays loaded.
+/// [`recall`](Self::recall) answers from the newest published snapshot and waits for nothing. While a handle or a ticket exists, the memory stays loaded.
 pub struct UserMemory {
     engine: Arc<Engine>,
     shard: Lease,
@@ -45,11 +45,10 @@ impl UserMemory {
     /// stream was cut into calls makes no difference to what is learned.
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for rows that do not fit,
-    /// [`RuntimeError::Busy`] when the queue is full and the configuration says not to wait,
-    /// [`RuntimeError::Closed`] and [`RuntimeError::Failed`]. Nothing is taken on the first
-    /// three.
-    pub fn observe(&self, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
+    /// [`RowsError`] for rows that do not fit, [`ObserveError::Busy`] when the queue is full and
+    /// the configuration says not to wait, and [`Stopped`](crate::Stopped) when the memory takes
+    /// nothing any more. Nothing is taken on the first two.
+    pub fn observe(&self, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, ObserveError> {
         self.push(About::Nothing, keys, values)
     }
 
@@ -64,26 +63,28 @@ impl UserMemory {
         item: impl Into<ItemId>,
         keys: Rows<'_>,
         values: Rows<'_>,
-    ) -> Result<Ticket, RuntimeError> {
+    ) -> Result<Ticket, ObserveError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
         self.push(About::Stored(item.into(), now), keys, values)
     }
 
-    fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, RuntimeError> {
+    fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, ObserveError> {
         let context = &self.engine.context;
         context.check_process()?;
         let (key_dim, value_dim) = context.widths();
-        RuntimeError::expect_size("the number of value rows", keys.len(), values.len())?;
-        keys.check(RowsOf::Keys, key_dim)?;
-        values.check(RowsOf::Values, value_dim)?;
+        keys.check_shape(RowsOf::Keys, key_dim)?;
+        values.check_shape(RowsOf::Values, value_dim)?;
+        RowsError::expect_size("the number of value rows", keys.len(), values.len())?;
+        keys.check_numbers(RowsOf::Keys)?;
+        values.check_numbers(RowsOf::Values)?;
         let limit = context.bounds.ledger_bytes;
         if let About::Stored(..) = about
             && limit > 0
         {
             let bytes = Entry::bytes_of(keys.len(), (key_dim, value_dim));
             if bytes > limit {
-                return Err(RuntimeError::ItemTooLarge {
+                return Err(ObserveError::ItemTooLarge {
                     rows: keys.len(),
                     bytes,
                     limit,
@@ -97,24 +98,53 @@ impl UserMemory {
         Ok(Ticket::new(&self.engine, &self.shard, end))
     }
 
-    /// Recalls: row `t` of `recalled` becomes what the memory associates with row `t` of
-    /// `queries`. Answers from one snapshot, whole, and never waits for a writer.
+    /// Recalls: row `t` of the answer is what the memory associates with row `t` of `queries`.
+    /// Answers from one snapshot, whole, and never waits for a writer.
+    ///
+    /// ```
+    /// # use titans_runtime::{Rows, Runtime, RuntimeConfig};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = tempfile::tempdir()?;
+    /// # let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
+    /// # let alice = runtime.user("alice")?;
+    /// # let (key, value) = ([0.125_f32; 64], [0.25_f32; 64]);
+    /// alice.observe(Rows::row(&key), Rows::row(&value))?.wait()?;
+    /// let recalled = alice.recall(Rows::row(&key))?;
+    /// assert!((recalled.row(0)[0] - value[0]).abs() < 1e-3);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for queries that do not fit
-    /// and for a buffer that is not `queries x value_dim` long.
+    /// [`RowsError`] for queries that do not fit.
+    pub fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RecallError> {
+        let snapshot = self.load()?;
+        let mut recalled = recall::recall(&self.engine.context, &snapshot, queries)?;
+        recalled.info.lag = self.lag(&snapshot);
+        Ok(recalled)
+    }
+
+    /// [`recall`](Self::recall) into a buffer that is used again and again, where every
+    /// allocation counts.
+    ///
+    /// # Errors
+    /// [`RowsError`] for queries that do not fit and for a buffer that is not
+    /// `queries x value_dim` long.
     pub fn recall_into(
         &self,
         queries: Rows<'_>,
         recalled: &mut [f32],
-    ) -> Result<RecallInfo, RuntimeError> {
+    ) -> Result<RecallInfo, RecallError> {
         let snapshot = self.load()?;
-        let mut info = recall(&self.engine.context, &snapshot, queries, recalled)?;
-        info.lag = self
-            .shard
-            .accepted_tokens()
-            .saturating_sub(snapshot.state.tokens_seen);
+        let mut info = recall::recall_into(&self.engine.context, &snapshot, queries, recalled)?;
+        info.lag = self.lag(&snapshot);
         Ok(info)
+    }
+
+    /// Tokens that were handed over and are not in a snapshot.
+    fn lag(&self, snapshot: &Snapshot) -> u64 {
+        let accepted = self.shard.accepted_tokens();
+        accepted.saturating_sub(snapshot.state.tokens_seen)
     }
 
     /// How much each pair would surprise the memory: `|M(key) - value| / |value|`, which is
@@ -122,14 +152,14 @@ impl UserMemory {
     /// learned.
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`] for rows that do not fit and
-    /// for a buffer that is not as long as there are pairs.
+    /// [`RowsError`] for rows that do not fit and for a buffer that is not as long as there are
+    /// pairs.
     pub fn surprise_into(
         &self,
         keys: Rows<'_>,
         values: Rows<'_>,
         surprise: &mut [f32],
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), RecallError> {
         let snapshot = self.load()?;
         recall::surprise(&self.engine.context, &snapshot, keys, values, surprise)
     }
@@ -137,13 +167,13 @@ impl UserMemory {
     /// What the memory knows now, to recall from it several times while it learns on.
     ///
     /// # Errors
-    /// [`RuntimeError::ForeignSnapshot`], which is a bug.
-    pub fn snapshot(&self) -> Result<MemorySnapshot, RuntimeError> {
+    /// [`RecallError::ForeignSnapshot`], which is a bug.
+    pub fn snapshot(&self) -> Result<MemorySnapshot, RecallError> {
         let snapshot = self.load()?;
         Ok(MemorySnapshot::new(&self.engine, snapshot))
     }
 
-    fn load(&self) -> Result<Arc<Snapshot>, RuntimeError> {
+    fn load(&self) -> Result<Arc<Snapshot>, RecallError> {
         self.engine.context.check_process()?;
         Ok(self.reader.load(&self.shard.published)?)
     }
@@ -158,8 +188,8 @@ impl UserMemory {
     /// item again.
     ///
     /// # Errors
-    /// As [`observe`](Self::observe). After an error call again.
-    pub fn forget(&self, item: impl Into<ItemId>) -> Result<Option<ForgottenItem>, RuntimeError> {
+    /// [`CommandError`]. After an error call again.
+    pub fn forget(&self, item: impl Into<ItemId>) -> Result<Option<ForgottenItem>, CommandError> {
         self.engine.context.check_process()?;
         self.engine.forget_item(&self.shard, item.into())
     }
@@ -170,14 +200,14 @@ impl UserMemory {
     /// have meanwhile; `observe` waits.
     ///
     /// Positions in the stream change: tickets from before report
-    /// [`RuntimeError::RolledBack`].
+    /// [`WaitError::RolledBack`].
     ///
     /// # Errors
-    /// [`RuntimeError::NoReplay`] when [`LedgerConfig::replay_bytes`](crate::LedgerConfig) is
+    /// [`CommandError::NoReplay`] when [`LedgerConfig::replay_bytes`](crate::LedgerConfig) is
     /// 0 or the tokens are not there, and as [`flush`](Self::flush): the memory is as it was.
-    /// [`RuntimeError::Unfinished`] when the memory is rebuilt and something that held the
+    /// [`CommandError::Unfinished`] when the memory is rebuilt and something that held the
     /// items could not be removed yet.
-    pub fn rebuild(&self) -> Result<Rebuilt, RuntimeError> {
+    pub fn rebuild(&self) -> Result<Rebuilt, CommandError> {
         self.engine.context.check_process()?;
         self.engine.rebuild(&self.shard)
     }
@@ -186,7 +216,7 @@ impl UserMemory {
     ///
     /// # Errors
     /// As [`Ticket::wait`].
-    pub fn flush(&self) -> Result<(), RuntimeError> {
+    pub fn flush(&self) -> Result<(), WaitError> {
         self.engine.context.check_process()?;
         let end = self.shard.accepted();
         Ticket::new(&self.engine, &self.shard, end).wait()
@@ -199,7 +229,7 @@ impl UserMemory {
     /// # Errors
     /// As [`flush`](Self::flush), and what the store refuses. After an error the earlier pin
     /// holds, or the new one where only the earlier one's file could not be removed.
-    pub fn pin(&self) -> Result<u64, RuntimeError> {
+    pub fn pin(&self) -> Result<u64, CommandError> {
         self.flush()?;
         self.engine.order(self.shard.value(), Command::Pin)
     }
@@ -213,9 +243,9 @@ impl UserMemory {
     ///
     /// # Errors
     /// What the store refuses, [`NothingPinned`](titans_store::StoreError::NothingPinned)
-    /// among it; the memory is as it was then. [`RuntimeError::Unfinished`] when it is rolled
+    /// among it; the memory is as it was then. [`CommandError::Unfinished`] when it is rolled
     /// back and an item could not be forgotten once more.
-    pub fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
+    pub fn roll_back(&self) -> Result<RolledBack, CommandError> {
         self.engine.context.check_process()?;
         self.engine.roll_back(&self.shard)
     }
@@ -228,9 +258,9 @@ impl UserMemory {
     /// [fail](Health::Retrying) tries again at once. A healthy one is left alone.
     ///
     /// # Errors
-    /// [`RuntimeError::Unavailable`] when a save is refused again, and what the store refuses
+    /// [`WaitError::Unavailable`] when a save is refused again, and what the store refuses
     /// when the files are opened. The memory is as it was then.
-    pub fn resume(&self) -> Result<Resumed, RuntimeError> {
+    pub fn resume(&self) -> Result<Resumed, CommandError> {
         self.engine.context.check_process()?;
         self.engine.resume(&self.shard)
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use titans_store::ShardId;
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::RecallError;
 use crate::ledger::ItemId;
-use crate::recall::{RecallInfo, recall};
+use crate::recall;
+use crate::recalled::{RecallInfo, Recalled};
 use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::watch::ProbeScore;
@@ -63,18 +64,26 @@ impl MemorySnapshot {
         self.snapshot.state.tokens_written
     }
 
-    /// Recalls, as [`UserMemory::recall_into`](crate::UserMemory::recall_into) does; the lag
-    /// is 0.
+    /// Recalls, as [`UserMemory::recall`](crate::UserMemory::recall) does; the lag is 0.
     ///
     /// # Errors
-    /// [`RuntimeError::Shape`] and [`RuntimeError::NotFinite`].
+    /// As [`UserMemory::recall`](crate::UserMemory::recall).
+    pub fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RecallError> {
+        self.engine.context.check_process()?;
+        recall::recall(&self.engine.context, &self.snapshot, queries)
+    }
+
+    /// [`recall`](Self::recall) into a buffer that is used again and again.
+    ///
+    /// # Errors
+    /// As [`UserMemory::recall_into`](crate::UserMemory::recall_into).
     pub fn recall_into(
         &self,
         queries: Rows<'_>,
         recalled: &mut [f32],
-    ) -> Result<RecallInfo, RuntimeError> {
+    ) -> Result<RecallInfo, RecallError> {
         self.engine.context.check_process()?;
-        recall(&self.engine.context, &self.snapshot, queries, recalled)
+        recall::recall_into(&self.engine.context, &self.snapshot, queries, recalled)
     }
 
     /// How many of its probes the memory answers; `None` where nothing watches recall and

@@ -4,63 +4,55 @@ use burn::tensor::{Tensor, TensorData};
 use titans_core::{MemoryState, NeuralMemory, relative_error};
 
 use crate::context::Context;
-use crate::error::RuntimeError;
-use crate::ledger::Neighbour;
+use crate::error::{RecallError, RowsError};
+use crate::recalled::{RecallInfo, Recalled};
 use crate::rows::{Rows, RowsOf};
 use crate::snapshot::Snapshot;
-
-/// What a recall came from, and what is known about how good it is.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct RecallInfo {
-    /// Version of the snapshot that answered; rises with every chunk learned.
-    pub version: u64,
-    /// Tokens that were handed over and are not in that snapshot.
-    pub lag: u64,
-    /// The stored items nearest to what was recalled, best first, each once: not what the
-    /// memory holds, but what in the ledger it comes closest to. Empty where nothing was
-    /// handed over as an item.
-    pub neighbours: Vec<Neighbour>,
-    /// How far what was recalled is from the nearest stored item, as the mean over the
-    /// queries of `|recalled - value| / |value|`, the scale of the write gate: 0 is that item
-    /// exactly, 1 and more is as good as nothing. `None` without items. The surprise of pairs
-    /// that are known is what [`surprise_into`](crate::UserMemory::surprise_into) tells.
-    pub surprise: Option<f32>,
-    /// How often recalls as strong as this one were right, as the mean over the queries:
-    /// measured, chunk by chunk, on pairs that the memory has written and on pairs of the
-    /// stream before it learned them. Right means closer than `0.7 |value|` to the value.
-    /// `None` while there are too few of either kind, and where nothing watches recall.
-    pub confidence: Option<f32>,
-}
 
 /// Reads `queries` in one snapshot.
 pub(crate) fn recall(
     context: &Context,
     snapshot: &Snapshot,
     queries: Rows<'_>,
-    recalled: &mut [f32],
-) -> Result<RecallInfo, RuntimeError> {
-    let (key_dim, value_dim) = context.widths();
-    let tokens = queries.len();
+) -> Result<Recalled, RecallError> {
+    let (key_dim, dim) = context.widths();
     let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
-    RuntimeError::expect_size(
-        "the length of the buffer for what is recalled",
-        tokens * value_dim,
-        recalled.len(),
-    )?;
-    if tokens > 0 {
-        let memory = context.memories.of(snapshot.shard);
-        recalled.copy_from_slice(&read(memory, &snapshot.state, queries));
-    }
+    let values = match queries.is_empty() {
+        true => Vec::new(),
+        false => {
+            let memory = context.memories.of(snapshot.shard);
+            read(memory, &snapshot.state, queries)
+        }
+    };
     let at_most = context.config.ledger.neighbours;
-    let (neighbours, surprise) = snapshot.ledger.nearest(recalled, value_dim, at_most);
-    Ok(RecallInfo {
+    let (neighbours, surprise) = snapshot.ledger.nearest(&values, dim, at_most);
+    let info = RecallInfo {
         version: snapshot.version,
         lag: 0,
         neighbours,
         surprise,
-        confidence: confidence(snapshot, recalled, value_dim),
-    })
+        confidence: confidence(snapshot, &values, dim),
+    };
+    Ok(Recalled { values, dim, info })
+}
+
+/// [`recall`] into the caller's buffer, whose length is looked at before anything is computed.
+pub(crate) fn recall_into(
+    context: &Context,
+    snapshot: &Snapshot,
+    queries: Rows<'_>,
+    buffer: &mut [f32],
+) -> Result<RecallInfo, RecallError> {
+    let (key_dim, value_dim) = context.widths();
+    queries.check_shape(RowsOf::Queries, key_dim)?;
+    RowsError::expect_size(
+        "the length of the buffer for what is recalled",
+        queries.len() * value_dim,
+        buffer.len(),
+    )?;
+    let recalled = recall(context, snapshot, queries)?;
+    buffer.copy_from_slice(&recalled.values);
+    Ok(recalled.info)
 }
 
 fn confidence(snapshot: &Snapshot, recalled: &[f32], value_dim: usize) -> Option<f32> {
@@ -79,17 +71,17 @@ pub(crate) fn surprise(
     keys: Rows<'_>,
     values: Rows<'_>,
     surprise: &mut [f32],
-) -> Result<(), RuntimeError> {
+) -> Result<(), RecallError> {
     let (key_dim, value_dim) = context.widths();
-    let tokens = keys.len();
-    RuntimeError::expect_size("the number of value rows", tokens, values.len())?;
-    RuntimeError::expect_size(
+    let (tokens, value_rows) = (keys.len(), values.len());
+    let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
+    let values = values.to_f32(RowsOf::Values, value_dim)?;
+    RowsError::expect_size("the number of value rows", tokens, value_rows)?;
+    RowsError::expect_size(
         "the length of the buffer for surprise",
         tokens,
         surprise.len(),
     )?;
-    let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
-    let values = values.to_f32(RowsOf::Values, value_dim)?;
     if tokens == 0 {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use rand::rngs::SysRng;
 use titans_store::FolderMode;
 use titans_store::fs::{DiskStorage, Storage};
 
-use crate::error::RuntimeError;
+use crate::error::{IoError, OpenError};
 use crate::user::{RootKey, USERS, holds_users};
 
 const LOCK: &str = "ROOT.LOCK";
@@ -42,20 +42,19 @@ impl Drop for Root {
 
 impl Root {
     /// Opens or creates a root folder, for its owner only or shared with its group.
-    pub(crate) fn open(path: &Path, mode: FolderMode) -> Result<(Self, RootKey), RuntimeError> {
-        let folder =
-            DiskStorage::create_for(path, mode).map_err(RuntimeError::io("create", path))?;
+    pub(crate) fn open(path: &Path, mode: FolderMode) -> Result<(Self, RootKey), OpenError> {
+        let folder = DiskStorage::create_for(path, mode).map_err(IoError::of("create", path))?;
         let path = folder.path().to_owned();
         let bits = bits(&path)?;
         if bits & mode.refused_bits() != 0 {
-            return Err(RuntimeError::OpenToOthers { path, mode: bits });
+            return Err(OpenError::OpenToOthers { path, mode: bits });
         }
         let files = file_bits(bits, mode);
         let lock = lock(&path, files)?;
         let key = match read_key(&path.join(KEY), mode)? {
             Some(key) => key,
             None if holds_users(&path)? => {
-                return Err(RuntimeError::RootKeyLost {
+                return Err(OpenError::RootKeyLost {
                     path: path.join(KEY),
                     users: path.join(USERS),
                 });
@@ -72,8 +71,8 @@ impl Root {
 }
 
 /// The permission bits of a file or folder.
-fn bits(path: &Path) -> Result<u32, RuntimeError> {
-    let metadata = fs::metadata(path).map_err(RuntimeError::io("look at", path))?;
+fn bits(path: &Path) -> Result<u32, IoError> {
+    let metadata = fs::metadata(path).map_err(IoError::of("look at", path))?;
     Ok(metadata.permissions().mode() & 0o7777)
 }
 
@@ -97,7 +96,7 @@ fn set_bits(file: &File, bits: u32) -> io::Result<()> {
     }
 }
 
-fn lock(root: &Path, files: u32) -> Result<File, RuntimeError> {
+fn lock(root: &Path, files: u32) -> Result<File, OpenError> {
     let path = root.join(LOCK);
     let is_new = !path.exists();
     let lock = OpenOptions::new()
@@ -107,26 +106,26 @@ fn lock(root: &Path, files: u32) -> Result<File, RuntimeError> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(RuntimeError::io("open", &path))?;
+        .map_err(IoError::of("open", &path))?;
     if is_new {
-        set_bits(&lock, files).map_err(RuntimeError::io("share", &path))?;
+        set_bits(&lock, files).map_err(IoError::of("share", &path))?;
     }
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(RuntimeError::RootLocked {
+        Err(TryLockError::WouldBlock) => Err(OpenError::RootLocked {
             path: root.to_owned(),
         }),
-        Err(TryLockError::Error(error)) => Err(RuntimeError::io("lock", path)(error)),
+        Err(TryLockError::Error(error)) => Err(IoError::of("lock", path)(error).into()),
     }
 }
 
-fn read_key(path: &Path, mode: FolderMode) -> Result<Option<RootKey>, RuntimeError> {
+fn read_key(path: &Path, mode: FolderMode) -> Result<Option<RootKey>, OpenError> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        metadata => metadata.map_err(RuntimeError::io("look at", path))?,
+        metadata => metadata.map_err(IoError::of("look at", path))?,
     };
     // A new key would orphan every memory below, so a damaged one is an error.
-    let damaged = || RuntimeError::RootKey {
+    let damaged = || OpenError::RootKey {
         path: path.to_owned(),
     };
     if !metadata.is_file() {
@@ -137,7 +136,7 @@ fn read_key(path: &Path, mode: FolderMode) -> Result<Option<RootKey>, RuntimeErr
         FolderMode::Group => 0o007,
     };
     if metadata.mode() & exposed != 0 {
-        return Err(RuntimeError::RootKeyExposed {
+        return Err(OpenError::RootKeyExposed {
             path: path.to_owned(),
             mode: metadata.mode() & 0o7777,
         });
@@ -145,18 +144,18 @@ fn read_key(path: &Path, mode: FolderMode) -> Result<Option<RootKey>, RuntimeErr
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(33).read_to_end(&mut bytes))
-        .map_err(RuntimeError::io("read", path))?;
+        .map_err(IoError::of("read", path))?;
     let key = <[u8; 32]>::try_from(bytes).map_err(|_| damaged())?;
     Ok(Some(RootKey(key)))
 }
 
 /// Writes a fresh key so that a crash leaves a whole one or none.
-fn create_key(root: &DiskStorage, files: u32) -> Result<RootKey, RuntimeError> {
+fn create_key(root: &DiskStorage, files: u32) -> Result<RootKey, IoError> {
     let (new, path) = (root.path().join(NEW_KEY), root.path().join(KEY));
     let mut key = [0; 32];
     SysRng
         .try_fill_bytes(&mut key)
-        .map_err(|error| RuntimeError::io("draw a key for", &path)(io::Error::other(error)))?;
+        .map_err(|error| IoError::of("draw a key for", &path)(io::Error::other(error)))?;
     let written = || {
         // What a crash has left may have other rights than a new file gets.
         match fs::remove_file(&new) {
@@ -174,7 +173,7 @@ fn create_key(root: &DiskStorage, files: u32) -> Result<RootKey, RuntimeError> {
         fs::rename(&new, &path)?;
         root.sync_folder()
     };
-    written().map_err(RuntimeError::io("write", &path))?;
+    written().map_err(IoError::of("write", &path))?;
     Ok(RootKey(key))
 }
 
@@ -190,7 +189,7 @@ mod tests {
         let (root, key) = Root::open(&path, FolderMode::OwnerOnly).unwrap();
         assert!(matches!(
             Root::open(&path, FolderMode::OwnerOnly),
-            Err(RuntimeError::RootLocked { .. })
+            Err(OpenError::RootLocked { .. })
         ));
         drop(root);
         let (_root, again) = Root::open(&path, FolderMode::OwnerOnly).unwrap();
@@ -215,7 +214,7 @@ mod tests {
         fs::write(&key, [1; 31]).unwrap();
         assert!(matches!(
             Root::open(dir.path(), FolderMode::OwnerOnly),
-            Err(RuntimeError::RootKey { .. })
+            Err(OpenError::RootKey { .. })
         ));
         assert_eq!(fs::read(&key).unwrap(), [1; 31]);
     }

@@ -4,34 +4,33 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use titans_store::{ForgetReceipt, ShardId};
+use titans_store::ForgetReceipt;
 
 use crate::backup::{BackupConfig, TickReport};
-use crate::compute::Learners;
+use crate::closing::{CloseReport, Ending, Threads};
 use crate::config::RuntimeConfig;
 use crate::engine::{Engine, guarded};
-use crate::error::RuntimeError;
+use crate::error::{CommandError, IoError, OpenError, WaitError};
 use crate::memory::UserMemory;
 use crate::root::Root;
-use crate::shard::{Patience, Progress, Watermark};
+use crate::shard::{Patience, Watermark};
 use crate::stats::Stats;
-
-/// Name of the thread that delivers alerts.
-const ALERTING: &str = "titanmem-alert";
+use crate::user_id::UserId;
+use crate::users::Users;
 
 /// How long dropping a runtime waits for what was handed over.
 const DROP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The memories below one folder, with the threads that learn and save.
 ///
-/// One process owns a folder at a time. Dropping a runtime closes it as
-/// [`close`](Self::close) does with a deadline of 30 seconds, but cannot report.
+/// One process owns a folder at a time. Threads share a runtime by reference or in an
+/// [`Arc`]. Dropping it closes it as [`close`](Self::close) does with a deadline of 30 seconds,
+/// but cannot report.
 pub struct Runtime {
     engine: Arc<Engine>,
-    learners: Option<Learners>,
-    threads: Vec<JoinHandle<()>>,
+    ending: Ending,
 }
 
 impl Runtime {
@@ -39,55 +38,53 @@ impl Runtime {
     ///
     /// # Errors
     /// An impossible configuration, a device that is not there,
-    /// [`RuntimeError::RootLocked`] when another runtime has the folder, and what the
+    /// [`OpenError::RootLocked`] when another runtime has the folder, and what the
     /// operating system refuses.
-    pub fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, RuntimeError> {
+    pub fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, OpenError> {
         config.validate()?;
         let backups = config.backups.map(BackupConfig::absolute).transpose()?;
         let config = RuntimeConfig { backups, ..config };
         let (root, key) = Root::open(dir.as_ref(), config.store.folders)?;
         let engine = Arc::new(Engine::new(config, root, key)?);
-        let mut runtime = Self {
+        let mut threads = Threads::default();
+        let started = start(&engine, &mut threads);
+        // Dropping it ends what was started.
+        let runtime = Self {
             engine,
-            learners: None,
-            threads: Vec::new(),
+            ending: Ending::of(threads),
         };
-        for index in 0..runtime.engine.context.config.savers {
-            runtime.spawn(format!("titanmem-save-{index}"), Engine::run_saver)?;
-        }
-        if runtime.engine.ticks_by_itself() {
-            runtime.spawn("titanmem-backup".to_owned(), Engine::run_backups)?;
-        }
-        if runtime.engine.context.config.alerts.have_sink() {
-            runtime.spawn(ALERTING.to_owned(), |engine| {
-                engine.context.alerts.run();
-            })?;
-        }
-        let engine = Arc::clone(&runtime.engine);
-        let serve = move || {
-            // Each step is guarded; a member of a pool must not end by a panic in any case.
-            while let Err(reason) = guarded(|| engine.run_learner()) {
-                tracing::error!("a learner starts anew: {reason}");
-            }
-        };
-        runtime.learners = Some(runtime.engine.context.compute.start_learners(serve));
+        started?;
         Ok(runtime)
     }
 
-    /// The memory of a user, loaded or created on first use.
+    /// The memory of a user, loaded or created on first use. A user is a text, a number or a
+    /// UUID: see [`UserId`].
+    ///
+    /// ```
+    /// # use titans_runtime::{Runtime, RuntimeConfig};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = tempfile::tempdir()?;
+    /// # let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
+    /// let alice = runtime.user("alice")?;
+    /// let customer = runtime.user(42)?; // not the user "42"
+    /// # let uuid = [7; 16];
+    /// let session = runtime.user(uuid)?; // uuid::Uuid::into_bytes
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// When as many memories are loaded as fit
     /// [`resident_bytes`](RuntimeConfig::resident_bytes), one that nobody has a handle of is
     /// saved and leaves first.
     ///
     /// # Errors
-    /// [`RuntimeError::UserId`], [`RuntimeError::OtherMemory`] when the files on disk are of
-    /// another configuration, [`RuntimeError::OverBudget`] when every loaded memory is in
-    /// use, [`RuntimeError::Store`], [`RuntimeError::Closed`]. Damaged
+    /// [`OpenError::UserId`], [`OpenError::OtherMemory`] when the files on disk are of
+    /// another configuration, [`OpenError::OverBudget`] when every loaded memory is in
+    /// use, [`OpenError::Store`], and [`Stopped::Closed`](crate::Stopped::Closed). Damaged
     /// files are no error: an older generation takes their place, see
     /// [`UserMemory::skipped`].
-    pub fn user(&self, user: &str) -> Result<UserMemory, RuntimeError> {
-        let shard = self.engine.lease(user)?;
+    pub fn user(&self, user: impl Into<UserId>) -> Result<UserMemory, OpenError> {
+        let shard = self.engine.lease(&user.into())?;
         Ok(UserMemory::new(Arc::clone(&self.engine), shard))
     }
 
@@ -98,10 +95,53 @@ impl Runtime {
     /// Removing a file frees its blocks; it does not wipe the device. The receipt says so.
     ///
     /// # Errors
-    /// What the operating system refuses. The memory cannot be opened any more then; call
-    /// again to finish.
-    pub fn forget_user(&self, user: &str) -> Result<Option<ForgetReceipt>, RuntimeError> {
-        self.engine.forget(user)
+    /// [`CommandError`]: what the operating system refuses. The memory cannot be opened any more
+    /// then; call again to finish.
+    pub fn forget_user(
+        &self,
+        user: impl Into<UserId>,
+    ) -> Result<Option<ForgetReceipt>, CommandError> {
+        self.engine.forget(&user.into())
+    }
+
+    /// Whether something is kept of a user: a memory on disk, whole or not, or tokens that an
+    /// open one has taken. Nothing is loaded or created.
+    ///
+    /// # Errors
+    /// [`OpenError::UserId`] and [`Stopped::Closed`](crate::Stopped::Closed).
+    pub fn contains(&self, user: impl Into<UserId>) -> Result<bool, OpenError> {
+        self.engine.contains(&user.into())
+    }
+
+    /// The users of whom something is kept, loaded or not, in the order of their names on disk.
+    /// Ids are in no file, so it names [shards](titans_store::ShardId).
+    ///
+    /// ```
+    /// # use titans_runtime::{Rows, Runtime, RuntimeConfig};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = tempfile::tempdir()?;
+    /// # let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
+    /// let alice = runtime.user("alice")?;
+    /// let row = [0.125_f32; 64];
+    /// alice.observe(Rows::row(&row), Rows::row(&row))?.wait()?;
+    /// for user in runtime.users()? {
+    ///     match user {
+    ///         Ok(user) if user.damage.is_empty() => println!("{} {}", user.shard, user.bytes),
+    ///         Ok(user) => eprintln!("{}: {:?}", user.shard, user.damage),
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # assert_eq!(runtime.users()?.flatten().count(), 1);
+    /// assert!(runtime.contains("alice")? && !runtime.contains("bob")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Stopped::Closed`](crate::Stopped::Closed), and [`OpenError::Io`] when the folder of all
+    /// users cannot be listed. What is wrong with one of them is in its entry.
+    pub fn users(&self) -> Result<Users, OpenError> {
+        Users::of(&self.engine)
     }
 
     /// The configuration.
@@ -128,9 +168,9 @@ impl Runtime {
     /// ([`BackupDriver::Thread`](crate::BackupDriver::Thread)) need not call it.
     ///
     /// # Errors
-    /// [`RuntimeError::Closed`], and when the folder of memories cannot be listed. A backup
-    /// that fails is in the report, and an alert.
-    pub fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+    /// [`Stopped::Closed`](crate::Stopped::Closed), and when the folder of memories cannot be
+    /// listed. A backup that fails is in the report, and an alert.
+    pub fn tick(&self, now: SystemTime) -> Result<TickReport, CommandError> {
         self.engine.tick(now)
     }
 
@@ -138,7 +178,7 @@ impl Runtime {
     ///
     /// # Errors
     /// The first failure, after all users were waited for.
-    pub fn flush(&self) -> Result<(), RuntimeError> {
+    pub fn flush(&self) -> Result<(), WaitError> {
         self.engine.check_open()?;
         let shards = self.engine.shards.all();
         let ends: Vec<_> = shards.iter().map(|shard| shard.accepted()).collect();
@@ -154,99 +194,48 @@ impl Runtime {
     }
 
     /// Takes nothing more, learns and saves what was taken, and gives the folder back.
-    /// Handles can still recall from the snapshots they have.
     ///
     /// Returns at the deadline with whatever is done by then, or as soon after it as the
-    /// chunk or file in hand is finished. The report says what became durable.
-    pub fn close(mut self, deadline: Duration) -> CloseReport {
-        self.shut_down(deadline)
-    }
-
-    fn spawn(&mut self, name: String, run: fn(&Engine)) -> Result<(), RuntimeError> {
-        let engine = Arc::clone(&self.engine);
-        let thread = std::thread::Builder::new()
-            .name(name.clone())
-            .spawn(move || run(&engine))
-            .map_err(RuntimeError::io("start the thread", name))?;
-        self.threads.push(thread);
-        Ok(())
-    }
-
-    fn shut_down(&mut self, deadline: Duration) -> CloseReport {
-        let engine = &self.engine;
-        if let Err(error) = engine.context.check_process() {
-            // The threads are those of the parent, and so is everything that they hold.
-            std::mem::forget(std::mem::take(&mut self.threads));
-            std::mem::forget(self.learners.take());
-            return CloseReport {
-                users: Vec::new(),
-                refused: Some(error.to_string()),
-            };
-        }
-        let until = Instant::now().checked_add(deadline);
-        let shards = engine.shards.all();
-        for shard in &shards {
-            shard.close();
-            engine.hurry(shard, shard.accepted(), Watermark::Durable);
-        }
-        for shard in &shards {
-            // A failure or the deadline shows in the report.
-            let patience = Patience::UntilDeadline;
-            let _ = shard.wait(shard.accepted(), Watermark::Durable, patience, until);
-        }
-        engine.learners.close();
-        engine.savers.close();
-        engine.backups.close();
-        if let Some(learners) = self.learners.take() {
-            learners.join();
-        }
-        let (alerting, working): (Vec<_>, Vec<_>) = self
-            .threads
-            .drain(..)
-            .partition(|thread| thread.thread().name() == Some(ALERTING));
-        for thread in working {
-            // The steps of a shard are guarded, so a thread has nothing to report.
-            let _ = thread.join();
-        }
-        let users = shards
-            .iter()
-            .map(|shard| {
-                let failure = shard.failure();
-                shard.end();
-                if let Err(reason) = guarded(|| shard.close_unattended()) {
-                    tracing::error!(shard = %shard.id, "cannot close its files: {reason}");
-                }
-                shard.account_nothing(&engine.context);
-                UserReport {
-                    shard: shard.id,
-                    progress: shard.progress(),
-                    failure: failure.map(|reason| reason.to_string()),
-                }
-            })
-            .collect();
-        engine.context.meters.resident_users.set(0);
-        engine.release_root();
-        for thread in alerting {
-            // A sink may close the runtime, and may also never return.
-            if thread.thread().id() != std::thread::current().id()
-                && engine.context.alerts.close(until)
-            {
-                let _ = thread.join();
-            }
-        }
-        CloseReport {
-            users,
-            refused: None,
-        }
+    /// chunk or file in hand is finished, and the calls that have begun to open, list, forget or
+    /// back up a memory. The report says what became durable.
+    ///
+    /// Any thread may close, whatever others do meanwhile. What others begin from then on is
+    /// answered with [`Stopped::Closed`](crate::Stopped::Closed): [`user`](Self::user) and the
+    /// like, and `observe` on every handle, also one that waits for room. Recalling goes on from
+    /// the snapshot that a handle has. Rows that were taken before are in the report. Whoever
+    /// closes while another thread does waits for that one, at most until its own deadline, and
+    /// gets the same report; closing again later returns that report at once.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use titans_runtime::{Rows, Runtime, RuntimeConfig};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = tempfile::tempdir()?;
+    /// # let runtime = Runtime::open(root.path().join("memories"), RuntimeConfig::default())?;
+    /// let alice = runtime.user("alice")?;
+    /// let row = [0.125_f32; 64];
+    /// alice.observe(Rows::row(&row), Rows::row(&row))?;
+    /// let report = runtime.close(Duration::from_secs(30));
+    /// assert!(report.is_durable());
+    /// assert!(alice.observe(Rows::row(&row), Rows::row(&row)).is_err());
+    /// assert!(alice.recall(Rows::row(&row)).is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close(&self, deadline: Duration) -> CloseReport {
+        self.ending.close(&self.engine, deadline)
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if self.threads.is_empty() {
+        if self.engine.context.check_process().is_err() {
+            return self.ending.abandon();
+        }
+        if !self.ending.is_open() {
             return;
         }
-        let report = self.shut_down(DROP_DEADLINE);
+        let report = self.close(DROP_DEADLINE);
         for user in report.users.iter().filter(|user| !user.is_durable()) {
             tracing::error!(shard = %user.shard, progress = ?user.progress, "closed before everything was saved");
         }
@@ -261,38 +250,36 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// What a runtime left behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CloseReport {
-    /// The users that were open.
-    pub users: Vec<UserReport>,
-    /// Why nothing was closed, in a child of the process that opened the runtime.
-    pub refused: Option<String>,
-}
-
-impl CloseReport {
-    /// Whether everything that was handed over is durable.
-    pub fn is_durable(&self) -> bool {
-        self.refused.is_none() && self.users.iter().all(UserReport::is_durable)
+/// Starts the threads of a runtime; those that run already are in `threads` when one cannot be
+/// started.
+fn start(engine: &Arc<Engine>, threads: &mut Threads) -> Result<(), IoError> {
+    for index in 0..engine.context.config.savers {
+        let saver = spawn(engine, format!("titanmem-save-{index}"), Engine::run_saver)?;
+        threads.working.push(saver);
     }
-}
-
-/// What became of one user's memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UserReport {
-    /// Its name on disk.
-    pub shard: ShardId,
-    /// How far it came.
-    pub progress: Progress,
-    /// What failed, if something did.
-    pub failure: Option<String>,
-}
-
-impl UserReport {
-    /// Whether everything that was handed over is durable.
-    pub fn is_durable(&self) -> bool {
-        self.progress.durable >= self.progress.accepted
+    if engine.ticks_by_itself() {
+        let backups = spawn(engine, "titanmem-backup".to_owned(), Engine::run_backups)?;
+        threads.working.push(backups);
     }
+    if engine.context.config.alerts.have_sink() {
+        let run = |engine: &Engine| engine.context.alerts.run();
+        threads.alerting = Some(spawn(engine, "titanmem-alert".to_owned(), run)?);
+    }
+    let learning = Arc::clone(engine);
+    let serve = move || {
+        // Each step is guarded; a member of a pool must not end by a panic in any case.
+        while let Err(reason) = guarded(|| learning.run_learner()) {
+            tracing::error!("a learner starts anew: {reason}");
+        }
+    };
+    threads.learners = Some(engine.context.compute.start_learners(serve));
+    Ok(())
+}
+
+fn spawn(engine: &Arc<Engine>, name: String, run: fn(&Engine)) -> Result<JoinHandle<()>, IoError> {
+    let engine = Arc::clone(engine);
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || run(&engine))
+        .map_err(IoError::of("start the thread", name))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::alert::AlertKind;
 use crate::engine::{Engine, guarded};
-use crate::error::RuntimeError;
+use crate::error::OpenError;
 use crate::shard::{
     Claim, Command, Files, SaveJob, SaveOutcome, Shard, ShardFiles, Step, open_files,
 };
@@ -39,7 +39,7 @@ impl Engine {
             let _span = tracing::debug_span!("save", shard = %shard.id).entered();
             context.timers.save.time(|| {
                 let files = open_files(shard, &mut files, context)?;
-                files.save(&job, context).map_err(RuntimeError::from)
+                files.save(&job, context).map_err(OpenError::from)
             })
         });
         match saved {
@@ -60,7 +60,7 @@ impl Engine {
         }
     }
 
-    fn save_failed(&self, shard: &Arc<Shard>, job: Option<SaveJob>, error: &RuntimeError) {
+    fn save_failed(&self, shard: &Arc<Shard>, job: Option<SaveJob>, error: &OpenError) {
         let reason = error.to_string();
         if !error.is_retryable() {
             return self.saving_broke(shard, job, &reason);

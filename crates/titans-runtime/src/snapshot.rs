@@ -5,7 +5,7 @@ use std::sync::Arc;
 use titans_core::{MemoryState, StateDelta};
 use titans_store::ShardId;
 
-use crate::error::RuntimeError;
+use crate::error::RecallError;
 use crate::ledger::Ledger;
 use crate::published::{Foreign, Versioned, reclaim};
 use crate::watch::Watched;
@@ -165,7 +165,7 @@ impl Versioned for Snapshot {
     }
 }
 
-impl From<Foreign<ShardId>> for RuntimeError {
+impl From<Foreign<ShardId>> for RecallError {
     fn from(foreign: Foreign<ShardId>) -> Self {
         Self::ForeignSnapshot {
             expected: foreign.expected,

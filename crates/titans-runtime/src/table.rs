@@ -6,7 +6,7 @@ use std::sync::Arc;
 use titans_store::ShardId;
 
 use crate::context::Context;
-use crate::error::RuntimeError;
+use crate::error::OpenError;
 use crate::locks::{Held, Mutex, Rank};
 use crate::shard::{Lease, Leased, Shard, Slot};
 
@@ -49,10 +49,10 @@ impl ShardTable {
     pub(crate) fn lease(
         &self,
         id: ShardId,
-        open: impl FnOnce() -> Result<Shard, RuntimeError>,
+        open: impl FnOnce() -> Result<Shard, OpenError>,
         keeper: &impl Keeper,
         context: &Context,
-    ) -> Result<Lease, RuntimeError> {
+    ) -> Result<Lease, OpenError> {
         if let Some(lease) = self.lease_resident(id) {
             return Ok(lease);
         }
@@ -103,6 +103,12 @@ impl ShardTable {
         shards
     }
 
+    /// A shard that is in memory, without a lease.
+    pub(crate) fn find(&self, id: ShardId) -> Option<Arc<Shard>> {
+        let slot = Arc::clone(self.slots.lock().get(&id)?);
+        slot.get()
+    }
+
     /// How many shards are in memory or on their way.
     pub(crate) fn len(&self) -> usize {
         self.slots.lock().len()
@@ -124,7 +130,7 @@ impl ShardTable {
     }
 
     /// Lets shards leave until there is room for one more.
-    fn make_room(&self, keeper: &impl Keeper, context: &Context) -> Result<(), RuntimeError> {
+    fn make_room(&self, keeper: &impl Keeper, context: &Context) -> Result<(), OpenError> {
         // A shard that cannot be saved now stays: it holds what nobody else does.
         let mut tried = HashSet::new();
         while self.len() >= self.limit {
@@ -134,7 +140,7 @@ impl ShardTable {
             // order change panics.
             let order = |shard: &Arc<Shard>| (!shard.is_clean(), shard.leases().last_released());
             let Some(shard) = idle.min_by_key(order) else {
-                return Err(RuntimeError::OverBudget {
+                return Err(OpenError::OverBudget {
                     resident: self.len(),
                     limit: self.limit,
                 });

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::WaitError;
 use crate::shard::{Lease, Patience, Position, Watermark};
 
-/// A receipt for the rows of one `observe`. Dropping it cancels nothing.
-#[must_use = "the rows are learned in any case; a ticket tells when"]
+/// A receipt for the rows of one `observe`: it tells when they are learned and durable.
+///
+/// Dropping it cancels nothing and waits for nothing: the rows are learned in any case. So a
+/// caller who does not need to know need not keep it; [`flush`](crate::UserMemory::flush) waits
+/// for everything that was handed over, with tickets or without. What is lost with the ticket is
+/// the way to hear that exactly these rows were dropped or rolled back. While it exists, the
+/// memory stays loaded.
 pub struct Ticket {
     engine: Arc<Engine>,
     shard: Lease,
@@ -49,20 +54,21 @@ impl Ticket {
     /// Waits until the rows are learned and durable. An unfinished chunk is learned as it is.
     ///
     /// # Errors
-    /// [`RuntimeError::Unavailable`] when a save was refused meanwhile: it is tried again, and
-    /// waiting again is right. [`RuntimeError::Dropped`] when the chunk of the rows could not
-    /// be learned, [`RuntimeError::Failed`] when a step failed for good,
-    /// [`RuntimeError::RolledBack`] when the memory went back since, [`RuntimeError::Closed`]
+    /// [`WaitError::Unavailable`] when a save was refused meanwhile: it is tried again, and
+    /// waiting again is right. [`WaitError::Dropped`] when the chunk of the rows could not
+    /// be learned, [`Stopped::Failed`](crate::Stopped::Failed) when a step failed
+    /// for good,
+    /// [`WaitError::RolledBack`] when the memory went back since, [`Stopped::Closed`](crate::Stopped::Closed)
     /// when the runtime was closed before.
-    pub fn wait(&self) -> Result<(), RuntimeError> {
+    pub fn wait(&self) -> Result<(), WaitError> {
         self.wait_until(Watermark::Durable, None)
     }
 
     /// [`wait`](Self::wait), at most for `timeout`.
     ///
     /// # Errors
-    /// [`RuntimeError::Timeout`], or as [`wait`](Self::wait).
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<(), RuntimeError> {
+    /// [`WaitError::Timeout`], or as [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<(), WaitError> {
         self.wait_until(Watermark::Durable, Instant::now().checked_add(timeout))
     }
 
@@ -70,15 +76,11 @@ impl Ticket {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_visible(&self) -> Result<(), RuntimeError> {
+    pub fn wait_visible(&self) -> Result<(), WaitError> {
         self.wait_until(Watermark::Visible, None)
     }
 
-    fn wait_until(
-        &self,
-        watermark: Watermark,
-        deadline: Option<Instant>,
-    ) -> Result<(), RuntimeError> {
+    fn wait_until(&self, watermark: Watermark, deadline: Option<Instant>) -> Result<(), WaitError> {
         let shard = self.shard.value();
         self.engine.context.check_process()?;
         let patience = Patience::OneAttempt;

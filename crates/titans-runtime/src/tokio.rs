@@ -18,10 +18,10 @@
 //! let runtime = AsyncRuntime::open(&dir, RuntimeConfig::default()).await?;
 //! let alice = runtime.user("alice").await?;
 //! let (key, value) = ([0.125; 64], [0.25; 64]);
-//! let ticket = alice.observe(Rows::f32(&key, 1, 64), Rows::f32(&value, 1, 64)).await?;
+//! let ticket = alice.observe(Rows::row(&key), Rows::row(&value)).await?;
 //! ticket.wait().await?;
-//! let (recalled, info) = alice.recall(Rows::f32(&key, 1, 64)).await?;
-//! assert_eq!((recalled.len(), info.lag), (64, 0));
+//! let recalled = alice.recall(Rows::row(&key)).await?;
+//! assert_eq!((recalled.row(0).len(), recalled.info().lag), (64, 0));
 //! # Ok(())
 //! # })
 //! # }
@@ -29,25 +29,23 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::tokio::task::spawn_blocking;
 
 use crate::rows::RowsOf;
 use crate::{
-    CloseReport, ForgetReceipt, ForgottenItem, ItemId, Rebuilt, RecallInfo, Resumed, RolledBack,
-    Rows, Runtime, RuntimeConfig, RuntimeError, Stats, TickReport, Ticket, UserMemory,
+    CloseReport, CommandError, ForgetReceipt, ForgottenItem, ItemId, ObserveError, OpenError,
+    Rebuilt, RecallError, Recalled, Resumed, RolledBack, Rows, Runtime, RuntimeConfig, Stats,
+    Stopped, StoredUser, TickReport, Ticket, UserId, UserMemory, WaitError,
 };
 
 /// [`Runtime`] for programs on tokio. Clones are the same runtime.
 #[derive(Clone)]
 pub struct AsyncRuntime {
-    /// Empty once it is closed. Calls hold it for reading while they last, so closing waits
-    /// for those that have begun.
-    runtime: Arc<RwLock<Option<Runtime>>>,
-    /// The process that opened it. A child of that may not wait for the lock: nobody gives it
-    /// back there.
+    runtime: Arc<Runtime>,
+    /// The process that opened it.
     process: u32,
     forks: u64,
 }
@@ -60,11 +58,11 @@ impl AsyncRuntime {
     ///
     /// # Panics
     /// As every method here that is a future, outside of a tokio runtime.
-    pub async fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, RuntimeError> {
+    pub async fn open(dir: impl AsRef<Path>, config: RuntimeConfig) -> Result<Self, OpenError> {
         let dir = dir.as_ref().to_owned();
         let runtime = blocking(move || Runtime::open(dir, config)).await?;
         Ok(Self {
-            runtime: Arc::new(RwLock::new(Some(runtime))),
+            runtime: Arc::new(runtime),
             process: std::process::id(),
             forks: titans_process::forks(),
         })
@@ -74,9 +72,9 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::user`].
-    pub async fn user(&self, user: impl Into<String>) -> Result<AsyncMemory, RuntimeError> {
+    pub async fn user(&self, user: impl Into<UserId>) -> Result<AsyncMemory, OpenError> {
         let user = user.into();
-        let memory = self.with(move |runtime| runtime.user(&user)).await?;
+        let memory = self.with(move |runtime| runtime.user(user)).await?;
         Ok(AsyncMemory { memory })
     }
 
@@ -86,17 +84,34 @@ impl AsyncRuntime {
     /// As [`Runtime::forget_user`].
     pub async fn forget_user(
         &self,
-        user: impl Into<String>,
-    ) -> Result<Option<ForgetReceipt>, RuntimeError> {
+        user: impl Into<UserId>,
+    ) -> Result<Option<ForgetReceipt>, CommandError> {
         let user = user.into();
-        self.with(move |runtime| runtime.forget_user(&user)).await
+        self.with(move |runtime| runtime.forget_user(user)).await
+    }
+
+    /// [`Runtime::contains`].
+    ///
+    /// # Errors
+    /// As [`Runtime::contains`].
+    pub async fn contains(&self, user: impl Into<UserId>) -> Result<bool, OpenError> {
+        let user = user.into();
+        self.with(move |runtime| runtime.contains(user)).await
+    }
+
+    /// [`Runtime::users`], all of them.
+    ///
+    /// # Errors
+    /// As [`Runtime::users`]; what cannot be listed below the folder is among the users.
+    pub async fn users(&self) -> Result<Vec<Result<StoredUser, OpenError>>, OpenError> {
+        self.with(|runtime| Ok(runtime.users()?.collect())).await
     }
 
     /// [`Runtime::flush`].
     ///
     /// # Errors
     /// As [`Runtime::flush`].
-    pub async fn flush(&self) -> Result<(), RuntimeError> {
+    pub async fn flush(&self) -> Result<(), WaitError> {
         self.with(Runtime::flush).await
     }
 
@@ -104,49 +119,42 @@ impl AsyncRuntime {
     ///
     /// # Errors
     /// As [`Runtime::tick`].
-    pub async fn tick(&self, now: SystemTime) -> Result<TickReport, RuntimeError> {
+    pub async fn tick(&self, now: SystemTime) -> Result<TickReport, CommandError> {
         self.with(move |runtime| runtime.tick(now)).await
     }
 
     /// [`Runtime::stats`].
     ///
     /// # Errors
-    /// [`RuntimeError::Closed`].
-    pub async fn stats(&self) -> Result<Stats, RuntimeError> {
+    /// [`Stopped::Forked`] in a child of the process that opened the runtime.
+    pub async fn stats(&self) -> Result<Stats, Stopped> {
         self.with(|runtime| Ok(runtime.stats())).await
     }
 
-    /// [`Runtime::close`], once the calls that have begun are done. The deadline counts from
-    /// then on. Calls that begin later, on any clone, get [`RuntimeError::Closed`].
+    /// [`Runtime::close`]. Calls that begin later, on any clone, get [`Stopped::Closed`];
+    /// closing again gives the same report.
     ///
     /// # Errors
-    /// [`RuntimeError::Closed`] when it is closed already.
-    pub async fn close(self, deadline: Duration) -> Result<CloseReport, RuntimeError> {
-        self.check_process()?;
-        blocking(move || {
-            let mut guard = self.runtime.write().unwrap_or_else(PoisonError::into_inner);
-            let runtime = guard.take().ok_or(RuntimeError::Closed)?;
-            drop(guard);
-            Ok(runtime.close(deadline))
-        })
-        .await
+    /// [`Stopped::Forked`] in a child of the process that opened the runtime.
+    pub async fn close(&self, deadline: Duration) -> Result<CloseReport, Stopped> {
+        self.with(move |runtime| Ok(runtime.close(deadline))).await
     }
 
-    fn check_process(&self) -> Result<(), RuntimeError> {
+    fn check_process(&self) -> Result<(), Stopped> {
         crate::context::check_process(self.process, self.forks)
     }
 
-    async fn with<T: Send + 'static>(
+    async fn with<T, E>(
         &self,
-        call: impl FnOnce(&Runtime) -> Result<T, RuntimeError> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
+        call: impl FnOnce(&Runtime) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Stopped> + Send + 'static,
+    {
         self.check_process()?;
         let runtime = Arc::clone(&self.runtime);
-        blocking(move || {
-            let guard = runtime.read().unwrap_or_else(PoisonError::into_inner);
-            call(guard.as_ref().ok_or(RuntimeError::Closed)?)
-        })
-        .await
+        blocking(move || call(&runtime)).await
     }
 }
 
@@ -178,7 +186,7 @@ impl AsyncMemory {
         &self,
         keys: Rows<'_>,
         values: Rows<'_>,
-    ) -> Result<AsyncTicket, RuntimeError> {
+    ) -> Result<AsyncTicket, ObserveError> {
         self.hand_over(keys, values, UserMemory::observe).await
     }
 
@@ -191,7 +199,7 @@ impl AsyncMemory {
         item: impl Into<ItemId>,
         keys: Rows<'_>,
         values: Rows<'_>,
-    ) -> Result<AsyncTicket, RuntimeError> {
+    ) -> Result<AsyncTicket, ObserveError> {
         let item = item.into();
         let observe = move |memory: &UserMemory, keys: Rows<'_>, values: Rows<'_>| {
             memory.observe_item(item, keys, values)
@@ -206,7 +214,7 @@ impl AsyncMemory {
     pub async fn forget(
         &self,
         item: impl Into<ItemId>,
-    ) -> Result<Option<ForgottenItem>, RuntimeError> {
+    ) -> Result<Option<ForgottenItem>, CommandError> {
         let item = item.into();
         self.with(move |memory| memory.forget(item)).await
     }
@@ -215,32 +223,26 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::rebuild`].
-    pub async fn rebuild(&self) -> Result<Rebuilt, RuntimeError> {
+    pub async fn rebuild(&self) -> Result<Rebuilt, CommandError> {
         self.with(UserMemory::rebuild).await
     }
 
-    /// [`UserMemory::recall_into`] a new buffer, for many rows at once.
+    /// [`UserMemory::recall`], for many rows at once.
     ///
     /// # Errors
-    /// As [`UserMemory::recall_into`].
-    pub async fn recall(&self, queries: Rows<'_>) -> Result<(Vec<f32>, RecallInfo), RuntimeError> {
-        let rows = queries.len();
-        let (key_dim, value_dim) = self.memory.widths();
+    /// As [`UserMemory::recall`].
+    pub async fn recall(&self, queries: Rows<'_>) -> Result<Recalled, RecallError> {
+        let (key_dim, _) = self.memory.widths();
         let queries = queries.to_f32(RowsOf::Queries, key_dim)?;
-        let memory = self.memory.clone();
-        blocking(move || {
-            let mut recalled = vec![0.0; rows * value_dim];
-            let info = memory.recall_into(Rows::f32(&queries, rows, key_dim), &mut recalled)?;
-            Ok((recalled, info))
-        })
-        .await
+        self.with(move |memory| memory.recall(Rows::matrix(&queries, key_dim)))
+            .await
     }
 
     /// [`UserMemory::flush`].
     ///
     /// # Errors
     /// As [`UserMemory::flush`].
-    pub async fn flush(&self) -> Result<(), RuntimeError> {
+    pub async fn flush(&self) -> Result<(), WaitError> {
         self.with(UserMemory::flush).await
     }
 
@@ -248,7 +250,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::pin`].
-    pub async fn pin(&self) -> Result<u64, RuntimeError> {
+    pub async fn pin(&self) -> Result<u64, CommandError> {
         self.with(UserMemory::pin).await
     }
 
@@ -256,7 +258,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::roll_back`].
-    pub async fn roll_back(&self) -> Result<RolledBack, RuntimeError> {
+    pub async fn roll_back(&self) -> Result<RolledBack, CommandError> {
         self.with(UserMemory::roll_back).await
     }
 
@@ -264,7 +266,7 @@ impl AsyncMemory {
     ///
     /// # Errors
     /// As [`UserMemory::resume`].
-    pub async fn resume(&self) -> Result<Resumed, RuntimeError> {
+    pub async fn resume(&self) -> Result<Resumed, CommandError> {
         self.with(UserMemory::resume).await
     }
 
@@ -272,33 +274,36 @@ impl AsyncMemory {
         &self,
         keys: Rows<'_>,
         values: Rows<'_>,
-        observe: impl FnOnce(&UserMemory, Rows<'_>, Rows<'_>) -> Result<Ticket, RuntimeError>
+        observe: impl FnOnce(&UserMemory, Rows<'_>, Rows<'_>) -> Result<Ticket, ObserveError>
         + Send
         + 'static,
-    ) -> Result<AsyncTicket, RuntimeError> {
-        let (key_rows, value_rows) = (keys.len(), values.len());
+    ) -> Result<AsyncTicket, ObserveError> {
         let (key_dim, value_dim) = self.memory.widths();
         let keys = keys.to_f32(RowsOf::Keys, key_dim)?;
         let values = values.to_f32(RowsOf::Values, value_dim)?;
         let ticket = self.with(move |memory| {
-            let keys = Rows::f32(&keys, key_rows, key_dim);
-            observe(memory, keys, Rows::f32(&values, value_rows, value_dim))
+            let keys = Rows::matrix(&keys, key_dim);
+            observe(memory, keys, Rows::matrix(&values, value_dim))
         });
         Ok(ticket.await?.into())
     }
 
-    async fn with<T: Send + 'static>(
+    async fn with<T, E>(
         &self,
-        call: impl FnOnce(&UserMemory) -> Result<T, RuntimeError> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
+        call: impl FnOnce(&UserMemory) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Stopped> + Send + 'static,
+    {
         let memory = self.memory.clone();
         blocking(move || call(&memory)).await
     }
 }
 
-/// [`Ticket`] for programs on tokio. Clones are the same receipt.
+/// [`Ticket`] for programs on tokio, which may be dropped as that may. Clones are the same
+/// receipt.
 #[derive(Clone, Debug)]
-#[must_use = "the rows are learned in any case; a ticket tells when"]
 pub struct AsyncTicket {
     ticket: Arc<Ticket>,
 }
@@ -321,7 +326,7 @@ impl AsyncTicket {
     ///
     /// # Errors
     /// As [`Ticket::wait`].
-    pub async fn wait(&self) -> Result<(), RuntimeError> {
+    pub async fn wait(&self) -> Result<(), WaitError> {
         self.with(Ticket::wait).await
     }
 
@@ -329,7 +334,7 @@ impl AsyncTicket {
     ///
     /// # Errors
     /// As [`Ticket::wait_timeout`].
-    pub async fn wait_timeout(&self, timeout: Duration) -> Result<(), RuntimeError> {
+    pub async fn wait_timeout(&self, timeout: Duration) -> Result<(), WaitError> {
         self.with(move |ticket| ticket.wait_timeout(timeout)).await
     }
 
@@ -337,29 +342,31 @@ impl AsyncTicket {
     ///
     /// # Errors
     /// As [`Ticket::wait_visible`].
-    pub async fn wait_visible(&self) -> Result<(), RuntimeError> {
+    pub async fn wait_visible(&self) -> Result<(), WaitError> {
         self.with(Ticket::wait_visible).await
     }
 
     async fn with(
         &self,
-        call: impl FnOnce(&Ticket) -> Result<(), RuntimeError> + Send + 'static,
-    ) -> Result<(), RuntimeError> {
+        call: impl FnOnce(&Ticket) -> Result<(), WaitError> + Send + 'static,
+    ) -> Result<(), WaitError> {
         let ticket = Arc::clone(&self.ticket);
         blocking(move || call(&ticket)).await
     }
 }
 
 /// Runs `call` on a thread for blocking work. Its panic is the caller's.
-async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
-) -> Result<T, RuntimeError> {
+async fn blocking<T, E>(call: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Stopped> + Send + 'static,
+{
     match spawn_blocking(call).await {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // tokio is shutting down and began nothing new.
-            Err(_) => Err(RuntimeError::Closed),
+            Err(_) => Err(Stopped::Closed.into()),
         },
     }
 }

@@ -16,8 +16,8 @@ use patience::{PATIENCE, ends, eventually};
 use rayon::prelude::*;
 use titans_core::Preset;
 use titans_runtime::{
-    Alert, AlertKind, AlertSink, Alerts, Durability, OnDrop, RecallWatch, Rows, Runtime,
-    RuntimeConfig, RuntimeError, UserMemory,
+    Alert, AlertKind, AlertSink, Alerts, CommandError, Durability, ObserveError, OnDrop,
+    RecallWatch, Rows, RowsError, Runtime, RuntimeConfig, Stopped, UserMemory,
 };
 
 #[test]
@@ -55,9 +55,9 @@ fn forgetting_in_the_pool_of_the_process_ends() {
         let memory = runtime.user("alice").unwrap();
         (0..32_u64).into_par_iter().for_each(|item| {
             let stream = Stream::new(3, item);
-            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
-            let _ = memory.observe_item(item, keys, values).unwrap();
+            let keys = Rows::matrix(&stream.keys, KEY_DIM);
+            let values = Rows::matrix(&stream.values, VALUE_DIM);
+            memory.observe_item(item, keys, values).unwrap();
             let forgotten = memory.forget(item).unwrap().unwrap();
             assert_eq!(forgotten.tokens, 3);
         });
@@ -125,11 +125,14 @@ fn a_row_that_is_too_long_is_refused_under_every_preset_and_the_next_one_works()
         let stream = Stream::with_widths(3, 3, (key_dim, value_dim));
         let poison: Vec<f32> = stream.values.iter().map(|value| value * 1e20).collect();
         let refused = memory.observe(
-            Rows::f32(&stream.keys, 3, key_dim),
-            Rows::f32(&poison, 3, value_dim),
+            Rows::matrix(&stream.keys, key_dim),
+            Rows::matrix(&poison, value_dim),
         );
         let error = refused.unwrap_err();
-        assert!(matches!(error, RuntimeError::TooLong { .. }), "{error}");
+        assert!(
+            matches!(error, ObserveError::Rows(RowsError::TooLong { .. })),
+            "{error}"
+        );
         assert!(error.to_string().contains("row 0 of the values"), "{error}");
         stream.observe(&memory, 0..3).unwrap().wait().unwrap();
         assert!(memory.health().is_healthy());
@@ -145,17 +148,17 @@ fn an_item_that_no_ledger_can_hold_is_refused_and_takes_nobodys_name() {
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(1000, 4);
     let item = |item: u64, tokens: usize| {
-        let keys = Rows::f32(&stream.keys, tokens, KEY_DIM);
-        let values = Rows::f32(&stream.values, tokens, VALUE_DIM);
+        let keys = Rows::matrix(&stream.keys[..tokens * KEY_DIM], KEY_DIM);
+        let values = Rows::matrix(&stream.values[..tokens * VALUE_DIM], VALUE_DIM);
         memory.observe_item(item, keys, values)
     };
     for small in 0..10 {
-        let _ = item(small, 1).unwrap();
+        item(small, 1).unwrap();
     }
     let error = item(10, 1000).unwrap_err();
     assert!(matches!(
         error,
-        RuntimeError::ItemTooLarge {
+        ObserveError::ItemTooLarge {
             rows: 1000,
             limit: 16384,
             ..
@@ -207,14 +210,14 @@ fn a_sink_may_call_the_runtime() {
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(16 * CHUNK, 9);
-        let _ = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+        stream.observe(&memory, 0..2 * CHUNK).unwrap();
         memory.pin().unwrap();
         *sink.memory.lock().unwrap() = Some(memory.clone());
         // Other values under the same keys: what was known is gone.
         let other = Stream::new(16 * CHUNK, 10);
         let harmful = || {
-            let keys = Rows::f32(&stream.keys, 2 * CHUNK, KEY_DIM);
-            let values = Rows::f32(&other.values, 2 * CHUNK, VALUE_DIM);
+            let keys = Rows::matrix(&stream.keys[..2 * CHUNK * KEY_DIM], KEY_DIM);
+            let values = Rows::matrix(&other.values[..2 * CHUNK * VALUE_DIM], VALUE_DIM);
             memory.observe(keys, values)
         };
         eventually("recall drops", || {
@@ -250,7 +253,7 @@ fn a_sink_may_close_the_runtime() {
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(CHUNK, 9);
-        let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+        stream.observe(&memory, 0..CHUNK).unwrap();
         memory.pin().unwrap();
         *sink.0.lock().unwrap() = Some(runtime);
         memory.roll_back().unwrap();
@@ -259,7 +262,7 @@ fn a_sink_may_close_the_runtime() {
         });
         assert!(matches!(
             stream.observe(&memory, 0..1),
-            Err(RuntimeError::Closed)
+            Err(ObserveError::Stopped(Stopped::Closed))
         ));
     });
 }
@@ -274,10 +277,10 @@ fn closing_while_a_memory_is_rebuilt_or_forgotten_ends() {
             let runtime = Runtime::open(root.path(), config).unwrap();
             let memory = runtime.user("alice").unwrap();
             let stream = Stream::new(4 * CHUNK, round);
-            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
-            let _ = memory.observe_item(1_u64, keys, values).unwrap();
-            let _ = stream.observe(&memory, 3..4 * CHUNK).unwrap();
+            let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
+            let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
+            memory.observe_item(1_u64, keys, values).unwrap();
+            stream.observe(&memory, 3..4 * CHUNK).unwrap();
             memory
                 .forget(1_u64)
                 .unwrap()
@@ -297,7 +300,10 @@ fn closing_while_a_memory_is_rebuilt_or_forgotten_ends() {
                 let rebuilt = rebuilding.join().unwrap();
                 let is_known = matches!(
                     rebuilt,
-                    Ok(()) | Err(RuntimeError::Closed | RuntimeError::NoReplay { .. })
+                    Ok(())
+                        | Err(
+                            CommandError::Stopped(Stopped::Closed) | CommandError::NoReplay { .. }
+                        )
                 );
                 assert!(is_known, "{rebuilt:?}");
                 observing.join().unwrap();

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
 use titans_runtime::tokio::{AsyncMemory, AsyncRuntime, AsyncTicket};
-use titans_runtime::{Rows, Runtime, RuntimeError};
+use titans_runtime::{
+    ObserveError, OpenError, RecallError, Rows, RowsError, Runtime, Stopped, WaitError,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -22,14 +24,11 @@ async fn observe(
     stream: &Stream,
     memory: &AsyncMemory,
     tokens: std::ops::Range<usize>,
-) -> Result<AsyncTicket, RuntimeError> {
-    let count = tokens.len();
+) -> Result<AsyncTicket, ObserveError> {
     let keys = &stream.keys[tokens.start * KEY_DIM..tokens.end * KEY_DIM];
     let values = &stream.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
-    let keys = Rows::f32(keys, count, KEY_DIM);
-    memory
-        .observe(keys, Rows::f32(values, count, VALUE_DIM))
-        .await
+    let keys = Rows::matrix(keys, KEY_DIM);
+    memory.observe(keys, Rows::matrix(values, VALUE_DIM)).await
 }
 
 #[test]
@@ -52,9 +51,9 @@ fn what_is_awaited_equals_what_is_waited_for() {
         ticket.wait().await.unwrap();
         ticket.wait_timeout(SOON).await.unwrap();
         assert!(ticket.sync().is_durable());
-        let queries = Rows::f32(&stream.keys, stream.tokens(), KEY_DIM);
-        let (recalled, info) = memory.recall(queries).await.unwrap();
-        assert!(recalled == waited && info.lag == 0);
+        let queries = Rows::matrix(&stream.keys, KEY_DIM);
+        let recalled = memory.recall(queries).await.unwrap();
+        assert!(recalled.values() == waited && recalled.info().lag == 0);
         assert!(stream.recall(memory.sync()) == waited);
         let report = runtime.close(SOON).await.unwrap();
         assert!(report.is_durable());
@@ -81,7 +80,7 @@ fn pins_rollbacks_flushes_forgetting_and_ticks_are_those_of_the_twin() {
         assert_eq!(memory.roll_back().await.unwrap().tokens, CHUNK as u64);
         assert!(stream.recall(memory.sync()) == known);
         let error = ticket.wait().await.unwrap_err();
-        assert!(matches!(error, RuntimeError::RolledBack), "{error}");
+        assert!(matches!(error, WaitError::RolledBack), "{error}");
         runtime.flush().await.unwrap();
         assert_eq!(runtime.stats().await.unwrap().rollbacks, 1);
         let report = runtime.tick(SystemTime::now()).await.unwrap();
@@ -100,8 +99,8 @@ fn an_item_is_handed_over_taken_back_and_learned_away() {
     run(async {
         let runtime = AsyncRuntime::open(root.path(), config).await.unwrap();
         let memory = runtime.user("alice").await.unwrap();
-        let keys = Rows::f32(&stream.keys, CHUNK, KEY_DIM);
-        let values = Rows::f32(&stream.values, CHUNK, VALUE_DIM);
+        let keys = Rows::matrix(&stream.keys, KEY_DIM);
+        let values = Rows::matrix(&stream.values, VALUE_DIM);
         let ticket = memory.observe_item(7_u64, keys, values).await.unwrap();
         ticket.wait().await.unwrap();
         assert!(memory.forget(8_u64).await.unwrap().is_none());
@@ -110,9 +109,9 @@ fn an_item_is_handed_over_taken_back_and_learned_away() {
         AsyncTicket::from(forgotten.ticket).wait().await.unwrap();
         let rebuilt = memory.rebuild().await.unwrap();
         assert_eq!(rebuilt.tokens_replayed, 0, "the item was all there was");
-        let query = Rows::f32(&stream.keys, 1, KEY_DIM);
-        let (recalled, _) = memory.recall(query).await.unwrap();
-        assert!(recalled.iter().all(|number| *number == 0.0));
+        let query = Rows::row(&stream.keys[..KEY_DIM]);
+        let recalled = memory.recall(query).await.unwrap();
+        assert!(recalled.values().iter().all(|number| *number == 0.0));
     });
 }
 
@@ -147,14 +146,18 @@ fn closing_waits_for_what_has_begun_and_clones_are_told() {
         let clone = runtime.clone();
         let memory = runtime.user("alice").await.unwrap();
         let ticket = observe(&stream, &memory, 0..CHUNK).await.unwrap();
-        assert!(runtime.close(SOON).await.unwrap().is_durable());
+        assert!(runtime.contains("alice").await.unwrap());
+        assert_eq!(runtime.users().await.unwrap().len(), 1);
+        let report = runtime.close(SOON).await.unwrap();
+        assert!(report.is_durable());
         assert!(ticket.sync().is_durable());
+        let error = clone.users().await.unwrap_err();
+        assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
         let error = clone.user("bob").await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
         let error = observe(&stream, &memory, 0..1).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Closed), "{error}");
-        let error = clone.close(SOON).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Closed), "{error}");
+        assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
+        assert_eq!(clone.close(SOON).await.unwrap(), report);
         // The folder is free.
         AsyncRuntime::open(root.path(), config()).await.unwrap();
     });
@@ -167,14 +170,16 @@ fn errors_are_those_of_the_twin() {
     run(async {
         let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
         let error = AsyncRuntime::open(root.path(), config()).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::RootLocked { .. }), "{error}");
+        assert!(matches!(error, OpenError::RootLocked { .. }), "{error}");
         let memory = runtime.user("alice").await.unwrap();
-        let short = Rows::f32(&stream.keys, 1, KEY_DIM - 1);
+        let short = Rows::row(&stream.keys[..KEY_DIM - 1]);
         let error = memory.recall(short).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
-        let none = Rows::f32(&[], 0, VALUE_DIM);
-        let key = Rows::f32(&stream.keys, 1, KEY_DIM);
+        let is_told = matches!(error, RecallError::Rows(RowsError::Shape { .. }));
+        assert!(is_told, "{error}");
+        let none = Rows::matrix::<f32>(&[], VALUE_DIM);
+        let key = Rows::row(&stream.keys[..KEY_DIM]);
         let error = memory.observe(key, none).await.unwrap_err();
-        assert!(matches!(error, RuntimeError::Shape { .. }), "{error}");
+        let is_told = matches!(error, ObserveError::Rows(RowsError::Shape { .. }));
+        assert!(is_told, "{error}");
     });
 }

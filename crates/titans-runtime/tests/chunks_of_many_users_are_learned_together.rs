@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{CHUNK, Stream, config, newest_image};
 use titans_core::Preset;
-use titans_runtime::{Rows, Runtime, RuntimeConfig, RuntimeError, ShardId, Stats};
+use titans_runtime::{Rows, Runtime, RuntimeConfig, ShardId, Stats, WaitError};
 use titans_store::MemoryImage;
 
 /// The folder of a memory below `root`.
@@ -35,10 +35,10 @@ fn learn(config: RuntimeConfig, streams: &[Stream]) -> (Vec<MemoryImage>, Stats)
     let root = tempfile::tempdir().unwrap();
     let runtime = Runtime::open(root.path(), config).unwrap();
     let users: Vec<_> = (0..streams.len())
-        .map(|user| runtime.user(&user.to_string()).unwrap())
+        .map(|user| runtime.user(user).unwrap())
         .collect();
     for (user, stream) in users.iter().zip(streams) {
-        let _ = stream.observe(user, 0..stream.tokens()).unwrap();
+        stream.observe(user, 0..stream.tokens()).unwrap();
     }
     runtime.flush().unwrap();
     let images = users
@@ -99,9 +99,7 @@ fn learn_beside_poison(config: &RuntimeConfig, stream: &Stream, alone: &MemoryIm
     let (key_dim, value_dim) = (config.memory.key_dim, config.memory.value_dim);
     let root = tempfile::tempdir().unwrap();
     let runtime = Runtime::open(root.path(), config.clone()).unwrap();
-    let users: Vec<_> = (0..6)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let users: Vec<_> = (0..6).map(|user| runtime.user(user).unwrap()).collect();
     // As long as a value may be, and in turn the one and the other way: learned one after the
     // other, what lies between them overflows.
     let longest = (f32::MAX / value_dim as f32).sqrt() * 0.99;
@@ -112,17 +110,17 @@ fn learn_beside_poison(config: &RuntimeConfig, stream: &Stream, alone: &MemoryIm
     let same_key = stream.keys[..key_dim].repeat(CHUNK);
     let mut poisoned = None;
     for (index, user) in users.iter().enumerate() {
-        let _ = stream.observe(user, 0..CHUNK).unwrap();
+        stream.observe(user, 0..CHUNK).unwrap();
         if index == POISONED {
-            let keys = Rows::f32(&same_key, CHUNK, key_dim);
-            let values = Rows::f32(&poison, CHUNK, value_dim);
+            let keys = Rows::matrix(&same_key, key_dim);
+            let values = Rows::matrix(&poison, value_dim);
             poisoned = Some(user.observe(keys, values).unwrap());
         }
-        let _ = stream.observe(user, CHUNK..4 * CHUNK).unwrap();
+        stream.observe(user, CHUNK..4 * CHUNK).unwrap();
     }
     runtime.flush().unwrap();
     let error = poisoned.unwrap().wait().unwrap_err();
-    assert!(matches!(error, RuntimeError::Dropped), "{error}");
+    assert!(matches!(error, WaitError::Dropped), "{error}");
     // The poisoned user's memory, too, is as if the poison had never been handed over.
     for (index, user) in users.iter().enumerate() {
         let image = newest_image(&memory_dir(root.path(), user.shard()), user.shard());
@@ -140,7 +138,7 @@ fn a_short_note_does_not_wait_for_a_crowd_of_books() {
     let book = Stream::new(100 * CHUNK, 7);
     let long: Vec<_> = (0..8)
         .map(|user| {
-            let user = runtime.user(&user.to_string()).unwrap();
+            let user = runtime.user(user).unwrap();
             book.observe(&user, 0..book.tokens()).unwrap()
         })
         .collect();
@@ -156,12 +154,10 @@ fn a_memory_that_has_caught_up_keeps_one_snapshot() {
     let root = tempfile::tempdir().unwrap();
     let runtime = Runtime::open(root.path(), batches_of(4, config())).unwrap();
     let stream = Stream::new(8 * CHUNK, 7);
-    let users: Vec<_> = (0..3)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let users: Vec<_> = (0..3).map(|user| runtime.user(user).unwrap()).collect();
     assert_eq!(runtime.stats().live_snapshots, 3);
     for user in &users {
-        let _ = stream.observe(user, 0..stream.tokens()).unwrap();
+        stream.observe(user, 0..stream.tokens()).unwrap();
     }
     runtime.flush().unwrap();
     // The learner lets go of the buffers after the last chunk is durable.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use common::{CHUNK, Stream, config};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
-use titans_runtime::{Durability, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+use titans_runtime::{Durability, Runtime, RuntimeConfig, RuntimeError, Stopped, UserMemory};
 
 /// Set for the child: the root folder it works in, and the number of the race.
 const ROOT: &str = "TITANMEM_SIGNALLED_ROOT";
@@ -47,18 +47,18 @@ fn learn(user: usize, memory: &UserMemory) {
     let mut tokens = 1;
     loop {
         tokens = tokens * 7 % 31 + 1;
-        let outcome = stream.observe(memory, 0..tokens).and_then(|ticket| {
+        let outcome = || -> Result<(), RuntimeError> {
+            let ticket = stream.observe(memory, 0..tokens)?;
             // Every other is not waited for, so that the close finds some in the queue.
             if tokens % 2 == 0 {
                 ticket.wait()?;
                 say(&format!("durable {user} {}", ticket.position()));
             }
             Ok(())
-        });
-        match outcome {
-            Ok(()) => {}
-            Err(RuntimeError::Closed) => return,
-            Err(error) => panic!("{error}"),
+        };
+        if let Err(error) = outcome() {
+            assert!(matches!(error.stopped(), Some(Stopped::Closed)), "{error}");
+            return;
         }
     }
 }
@@ -72,7 +72,7 @@ fn child() {
     let mut signals = Signals::new([SIGTERM]).unwrap();
     let runtime = Runtime::open(root, settings(race.parse().unwrap())).unwrap();
     let memories: Vec<_> = (0..USERS)
-        .map(|user| runtime.user(&format!("user {user}")).unwrap())
+        .map(|user| runtime.user(format!("user {user}")).unwrap())
         .collect();
     // Behind whatever the test harness has begun to write.
     say("\nready");
@@ -147,7 +147,7 @@ fn what_was_acknowledged_before_the_end_is_what_is_recovered() {
 
         let runtime = Runtime::open(root.path(), settings(race)).unwrap();
         for (user, known) in known.iter_mut().enumerate() {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             assert!(memory.skipped().is_empty(), "{:?}", memory.skipped());
             let at = |word: &str| said.get(&(word.to_owned(), user)).copied();
             let recovered = memory.progress().durable;

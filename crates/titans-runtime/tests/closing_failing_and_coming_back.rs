@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
 use titans_runtime::{
-    Alert, AlertKind, AlertSink, Alerts, Durability, Rows, Runtime, RuntimeError,
+    Alert, AlertKind, AlertSink, Alerts, CommandError, Durability, ObserveError, OpenError, Rows,
+    Runtime, Stopped, WaitError,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ fn what_was_taken_is_there_after_a_close() {
     // A handle still recalls, takes nothing, and does not keep the folder.
     let before = stream.recall(&memory);
     let error = stream.observe(&memory, 0..1).unwrap_err();
-    assert!(matches!(error, RuntimeError::Closed), "{error}");
+    assert_eq!(error, ObserveError::Stopped(Stopped::Closed));
     let runtime = open(root.path());
     let again = runtime.user("alice").unwrap();
     assert_eq!(stream.recall(&again), before);
@@ -43,7 +44,7 @@ fn a_root_has_one_owner() {
     let root = tempfile::tempdir().unwrap();
     let runtime = open(root.path());
     let error = Runtime::open(root.path(), config()).unwrap_err();
-    assert!(matches!(error, RuntimeError::RootLocked { .. }), "{error}");
+    assert!(matches!(error, OpenError::RootLocked { .. }), "{error}");
     drop(runtime);
     open(root.path());
 }
@@ -56,7 +57,7 @@ fn a_damaged_newest_generation_falls_back_and_says_so() {
     let memory = runtime.user("alice").unwrap();
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
     let after_one = stream.recall(&memory);
-    let _ = stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
+    stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
     runtime.close(SOON);
 
     let mut files: Vec<_> = fs::read_dir(only_memory(root.path()))
@@ -96,7 +97,7 @@ fn a_memory_of_another_configuration_is_refused_by_name() {
     let root = tempfile::tempdir().unwrap();
     let stream = Stream::new(CHUNK, 3);
     let runtime = open(root.path());
-    let _ = stream
+    stream
         .observe(&runtime.user("alice").unwrap(), 0..CHUNK)
         .unwrap();
     runtime.close(SOON);
@@ -125,10 +126,7 @@ fn a_folder_that_is_removed_by_hand_is_made_again_and_only_its_user_notices() {
     fs::remove_dir_all(&folder).unwrap();
     let ticket = stream.observe(&alice, CHUNK..2 * CHUNK).unwrap();
     let error = ticket.wait().unwrap_err();
-    assert!(
-        matches!(error, RuntimeError::Unavailable { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, WaitError::Unavailable { .. }), "{error:?}");
     assert!(error.is_retryable());
     // It is tried again, with everything that the memory holds.
     ticket.wait().unwrap();
@@ -152,16 +150,16 @@ fn numbers_that_overflow_inside_a_chunk_do_not_replace_a_good_snapshot() {
     values[VALUE_DIM..].fill(-6e18);
     let ticket = memory
         .observe(
-            Rows::f32(&keys, 2, KEY_DIM),
-            Rows::f32(&values, 2, VALUE_DIM),
+            Rows::matrix(&keys, KEY_DIM),
+            Rows::matrix(&values, VALUE_DIM),
         )
         .unwrap();
     // Handed over behind the poison, before anybody knows of it.
     let behind = stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
     let error = ticket.wait().unwrap_err();
-    assert!(matches!(error, RuntimeError::Dropped), "{error}");
+    assert!(matches!(error, WaitError::Dropped), "{error}");
     let waited = behind.wait();
-    assert!(matches!(waited, Ok(()) | Err(RuntimeError::Dropped)));
+    assert!(matches!(waited, Ok(()) | Err(WaitError::Dropped)));
     if waited.is_err() {
         // It was in the same chunk.
         assert_eq!(stream.recall(&memory), before);
@@ -214,7 +212,7 @@ fn every_chunk_becomes_a_generation_by_default() {
     let runtime = open(root.path());
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(20 * CHUNK, 7);
-    let _ = stream.observe(&memory, 0..stream.tokens()).unwrap();
+    stream.observe(&memory, 0..stream.tokens()).unwrap();
     memory.flush().unwrap();
     let stats = runtime.stats();
     assert_eq!((stats.learn.count, stats.publish.count), (20, 20));
@@ -304,9 +302,18 @@ fn after_a_close_that_ran_out_of_time_nobody_waits_without_end() {
     let ticket = stream.observe(&memory, 0..stream.tokens()).unwrap();
     let report = runtime.close(Duration::ZERO);
     assert!(!report.is_durable(), "so much is not learned in no time");
-    assert!(matches!(ticket.wait(), Err(RuntimeError::Closed)));
-    assert!(matches!(memory.flush(), Err(RuntimeError::Closed)));
-    assert!(matches!(memory.roll_back(), Err(RuntimeError::Closed)));
+    assert!(matches!(
+        ticket.wait(),
+        Err(WaitError::Stopped(Stopped::Closed))
+    ));
+    assert!(matches!(
+        memory.flush(),
+        Err(WaitError::Stopped(Stopped::Closed))
+    ));
+    assert!(matches!(
+        memory.roll_back(),
+        Err(CommandError::Stopped(Stopped::Closed))
+    ));
     assert!(memory.forget(1_u64).unwrap().is_none());
     // What is there can still be read.
     assert_eq!(stream.recall(&memory).len(), stream.tokens() * VALUE_DIM);
@@ -323,9 +330,8 @@ fn an_item_that_was_cut_off_by_closing_is_not_known() {
     let stream = Stream::new(4000 * CHUNK, 9);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            let tokens = stream.tokens();
-            let keys = Rows::f32(&stream.keys, tokens, KEY_DIM);
-            let values = Rows::f32(&stream.values, tokens, VALUE_DIM);
+            let keys = Rows::matrix(&stream.keys, KEY_DIM);
+            let values = Rows::matrix(&stream.values, VALUE_DIM);
             memory.observe_item(7_u64, keys, values).map(drop)
         });
         while memory.progress().visible == 0 {
@@ -333,7 +339,7 @@ fn an_item_that_was_cut_off_by_closing_is_not_known() {
         }
         runtime.close(Duration::from_secs(60));
         let cut_off = writer.join().unwrap();
-        assert!(matches!(cut_off, Err(RuntimeError::Closed)), "{cut_off:?}");
+        assert_eq!(cut_off, Err(ObserveError::Stopped(Stopped::Closed)));
     });
     assert!(memory.forget(7_u64).unwrap().is_none());
 }

@@ -30,7 +30,7 @@ fn what_is_not_durable_is_dirty_until_it_is_saved() {
         assert_eq!(now(), expected);
     };
     settled((state, 0));
-    let _ = stream.observe(&memory, CHUNK..3 * CHUNK).unwrap();
+    stream.observe(&memory, CHUNK..3 * CHUNK).unwrap();
     // Two chunks are learned, and the newer snapshot has replaced the older one.
     settled((state, state));
     memory.flush().unwrap();
@@ -48,8 +48,8 @@ fn the_sums_are_those_of_the_memories_after_any_coming_and_going() {
     let runtime = Runtime::open(root.path(), config).unwrap();
     let stream = Stream::new(CHUNK + 1, 3);
     for turn in 0..30 {
-        let memory = runtime.user(&format!("user {}", turn % 7)).unwrap();
-        let _ = stream.observe(&memory, 0..stream.tokens()).unwrap();
+        let memory = runtime.user(format!("user {}", turn % 7)).unwrap();
+        stream.observe(&memory, 0..stream.tokens()).unwrap();
     }
     // The last one to come.
     runtime.forget_user("user 1").unwrap();

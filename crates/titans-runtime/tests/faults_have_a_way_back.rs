@@ -17,7 +17,8 @@ use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, heard, newest_image, onl
 use disk::{EIO, EMFILE, ENOSPC, Fault, Injector};
 use patience::{PATIENCE, ends, eventually};
 use titans_runtime::{
-    Alert, AlertKind, Durability, Health, Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory,
+    Alert, AlertKind, CommandError, Durability, Health, Rows, Runtime, RuntimeConfig, Stopped,
+    UserMemory, WaitError,
 };
 
 /// A runtime on a disk that can be told to fail, and its alerts.
@@ -53,10 +54,7 @@ fn what_a_disk_refuses_is_kept_and_saved_once_it_takes_it() {
             injector.fail_steps(round, usize::MAX, Fault::Error(number));
             let ticket = stream.observe(&memory, CHUNK..4 * CHUNK).unwrap();
             let error = ticket.wait().unwrap_err();
-            assert!(
-                matches!(error, RuntimeError::Unavailable { .. }),
-                "{error:?}"
-            );
+            assert!(matches!(error, WaitError::Unavailable { .. }), "{error:?}");
             assert!(!memory.health().is_healthy());
             // Whoever waits is told first, and then it is counted.
             eventually("it is counted", || runtime.stats().unhealthy_users == 1);
@@ -65,7 +63,7 @@ fn what_a_disk_refuses_is_kept_and_saved_once_it_takes_it() {
             let seen = stream.recall(&memory);
             assert!(matches!(
                 memory.resume(),
-                Err(RuntimeError::Unavailable { .. })
+                Err(CommandError::Wait(WaitError::Unavailable { .. }))
             ));
             // Others learn and wait on the same disk, and are told the same.
             let bob = runtime.user("bob");
@@ -84,7 +82,7 @@ fn what_a_disk_refuses_is_kept_and_saved_once_it_takes_it() {
             let recalled = stream.recall(&memory);
             drop((memory, ticket));
             assert!(runtime.close(PATIENCE).is_durable());
-            let mut kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+            let mut kinds: Vec<_> = alerts.try_iter().map(|alert| alert.kind).collect();
             kinds.retain(|kind| *kind != AlertKind::RecallDropped);
             assert_eq!(kinds, [AlertKind::Unavailable, AlertKind::Recovered]);
             let again = open_with_replay(root.path());
@@ -122,8 +120,8 @@ fn one_failed_step_of_a_save_costs_nothing_but_time() {
                     let stream = Stream::new(6 * CHUNK, 6);
                     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
                     injector.fail_steps(step, 1, Fault::Error(ENOSPC));
-                    let keys = Rows::f32(&stream.keys, 6 * CHUNK, KEY_DIM);
-                    let values = Rows::f32(&stream.values, 6 * CHUNK, VALUE_DIM);
+                    let keys = Rows::matrix(&stream.keys, KEY_DIM);
+                    let values = Rows::matrix(&stream.values, VALUE_DIM);
                     let ticket = memory.observe_item(1_u64, keys, values).unwrap();
                     while let Err(error) = ticket.wait() {
                         assert!(error.is_retryable(), "step {step}: {error}");
@@ -156,7 +154,10 @@ fn a_panic_while_saving_stops_one_user_who_can_be_resumed() {
         injector.fail_steps(2, 1, Fault::Panic);
         let ticket = stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
         let error = ticket.wait().unwrap_err();
-        assert!(matches!(error, RuntimeError::Failed { .. }), "{error}");
+        assert!(
+            matches!(error.stopped(), Some(Stopped::Failed { .. })),
+            "{error}"
+        );
         assert!(error.to_string().contains("of the disk panics"), "{error}");
         assert!(matches!(memory.health(), Health::Failed { .. }));
         assert!(stream.observe(&memory, 0..1).is_err());
@@ -173,7 +174,7 @@ fn a_panic_while_saving_stops_one_user_who_can_be_resumed() {
         let resumed = memory.resume().unwrap();
         assert_eq!(resumed.tokens + resumed.tokens_lost, 2 * CHUNK as u64);
         assert_eq!(resumed.tokens, CHUNK as u64);
-        assert!(matches!(ticket.wait(), Err(RuntimeError::RolledBack)));
+        assert!(matches!(ticket.wait(), Err(WaitError::RolledBack)));
         assert_eq!(stream.recall(&memory), durable);
         stream
             .observe(&memory, CHUNK..2 * CHUNK)
@@ -183,7 +184,7 @@ fn a_panic_while_saving_stops_one_user_who_can_be_resumed() {
         assert_eq!(runtime.stats().unhealthy_users, 0);
         drop((memory, bob, ticket));
         assert!(runtime.close(PATIENCE).is_durable());
-        let kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+        let kinds: Vec<_> = alerts.try_iter().map(|alert| alert.kind).collect();
         assert_eq!(kinds, [AlertKind::Failed, AlertKind::Recovered]);
     });
 }
@@ -214,10 +215,10 @@ fn a_rebuild_that_fails_at_any_step_leaves_one_memory_and_not_two() {
             });
             let memory = runtime.user("alice").unwrap();
             let stream = Stream::new(3 * CHUNK, 11);
-            let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-            let values = Rows::f32(&stream.values, 3, VALUE_DIM);
-            let _ = memory.observe_item(1_u64, keys, values).unwrap();
-            let _ = stream.observe(&memory, 3..3 * CHUNK).unwrap();
+            let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
+            let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
+            memory.observe_item(1_u64, keys, values).unwrap();
+            stream.observe(&memory, 3..3 * CHUNK).unwrap();
             let forgotten = memory.forget(1_u64).unwrap().unwrap();
             forgotten.ticket.wait().unwrap();
             let before = stream.recall(&memory);
@@ -229,7 +230,7 @@ fn a_rebuild_that_fails_at_any_step_leaves_one_memory_and_not_two() {
                     assert_eq!(rebuilt.forgotten.len(), 1);
                     done += 1;
                 }
-                Err(RuntimeError::Unfinished { .. }) => unfinished += 1,
+                Err(CommandError::Unfinished { .. }) => unfinished += 1,
                 Err(error) => {
                     assert!(error.is_retryable(), "step {step}: {error}");
                     assert_eq!(stream.recall(&memory), before, "step {step}");
@@ -272,14 +273,14 @@ fn unfinished(
         });
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(CHUNK, 13);
-        let keys = Rows::f32(&stream.keys, 3, KEY_DIM);
-        let values = Rows::f32(&stream.values, 3, VALUE_DIM);
-        let _ = memory.observe_item(1_u64, keys, values).unwrap();
+        let keys = Rows::matrix(&stream.keys[..3 * KEY_DIM], KEY_DIM);
+        let values = Rows::matrix(&stream.values[..3 * VALUE_DIM], VALUE_DIM);
+        memory.observe_item(1_u64, keys, values).unwrap();
         memory.forget(1_u64).unwrap().unwrap();
         memory.flush().unwrap();
         injector.fail_steps(step, 1, Fault::Error(ENOSPC));
         match memory.rebuild() {
-            Err(RuntimeError::Unfinished { .. }) => return (runtime, memory, injector, stream),
+            Err(CommandError::Unfinished { .. }) => return (runtime, memory, injector, stream),
             Err(_) => {}
             Ok(_) => assert!(injector.failed() > 0, "no step leaves anything"),
         }
@@ -356,7 +357,7 @@ fn a_rollback_that_fails_at_any_step_is_done_or_is_not() {
             let (runtime, injector, _alerts) = on_a_disk_that_can_fail(root.path(), |_| {});
             let memory = runtime.user("alice").unwrap();
             let stream = Stream::new(3 * CHUNK, 12);
-            let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+            stream.observe(&memory, 0..CHUNK).unwrap();
             memory.pin().unwrap();
             let pinned = stream.recall(&memory);
             let ticket = stream.observe(&memory, CHUNK..3 * CHUNK).unwrap();

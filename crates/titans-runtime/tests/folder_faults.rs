@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{CHUNK, Stream, config, only_memory, open};
 use titans_runtime::{
-    BackupConfig, FolderMode, Place, Runtime, RuntimeConfig, RuntimeError, UserMemory,
+    BackupConfig, FolderMode, OpenError, Place, Runtime, RuntimeConfig, UserMemory,
 };
 
 const DIR: &str = "TITANMEM_TEST_DIR";
@@ -30,7 +30,7 @@ fn one_user(root: &Path) {
     learn(&runtime.user("alice").unwrap(), 1);
 }
 
-fn refused(root: &Path, config: RuntimeConfig) -> RuntimeError {
+fn refused(root: &Path, config: RuntimeConfig) -> OpenError {
     Runtime::open(root, config).expect_err("opening is refused")
 }
 
@@ -42,7 +42,7 @@ fn a_lost_key_is_told_and_no_new_one_is_made() {
     let copy = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
     let error = refused(root.path(), config());
-    assert!(matches!(error, RuntimeError::RootKeyLost { .. }), "{error}");
+    assert!(matches!(error, OpenError::RootKeyLost { .. }), "{error}");
     let told = error.to_string();
     for part in [
         "root.key is missing",
@@ -71,19 +71,19 @@ fn a_key_that_is_none_is_told_and_stays() {
     for garbage in [&b""[..], &[1; 31], &[1; 33]] {
         fs::write(&key, garbage).unwrap();
         let error = refused(root.path(), config());
-        assert!(matches!(error, RuntimeError::RootKey { .. }), "{error}");
+        assert!(matches!(error, OpenError::RootKey { .. }), "{error}");
         assert_eq!(fs::read(&key).unwrap(), garbage);
     }
     fs::remove_file(&key).unwrap();
     fs::create_dir(&key).unwrap();
     let error = refused(root.path(), config());
-    assert!(matches!(error, RuntimeError::RootKey { .. }), "{error}");
+    assert!(matches!(error, OpenError::RootKey { .. }), "{error}");
     fs::remove_dir(&key).unwrap();
     fs::write(&key, copy).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let error = refused(root.path(), config());
     assert!(
-        matches!(error, RuntimeError::RootKeyExposed { mode: 0o644, .. }),
+        matches!(error, OpenError::RootKeyExposed { mode: 0o644, .. }),
         "{error}"
     );
 }
@@ -261,7 +261,7 @@ fn a_volume_of_a_group_is_accepted_where_that_is_asked_for() {
     give_to_group(place.path());
     let error = refused(&root, config());
     assert!(
-        matches!(error, RuntimeError::OpenToOthers { mode: 0o2770, .. }),
+        matches!(error, OpenError::OpenToOthers { mode: 0o2770, .. }),
         "{error}"
     );
     assert!(error.to_string().contains("FolderMode::Group"), "{error}");

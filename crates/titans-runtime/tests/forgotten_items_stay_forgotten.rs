@@ -45,7 +45,7 @@ fn names_of_lost_tokens_do_not_come_back_when_others_take_their_place() {
             lost += usize::from(is_lost);
             // Tokens without a name, in the place of those that were lost.
             let (keys, values) = pairs(5, 40);
-            let _ = memory.observe(rows(&keys), rows(&values)).unwrap();
+            memory.observe(rows(&keys), rows(&values)).unwrap();
             memory.flush().unwrap();
             let (named, known) = (items(&memory), what_it_knows(&memory));
             if is_lost {

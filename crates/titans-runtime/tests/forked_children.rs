@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
 use titans_runtime::tokio::AsyncRuntime;
 use titans_runtime::{
-    Health, MemorySnapshot, Rows, Runtime, RuntimeConfig, RuntimeError, Ticket, UserMemory,
+    Health, MemorySnapshot, OpenError, Rows, Runtime, RuntimeConfig, RuntimeError, Stopped, Ticket,
+    UserMemory,
 };
 
 /// Longer than a child takes that waits for nothing.
@@ -26,10 +27,15 @@ struct Inherited {
     stream: Stream,
 }
 
-fn refused<T>(what: &str, outcome: Result<T, RuntimeError>) -> Result<(), String> {
-    match outcome {
-        Err(RuntimeError::Forked { parent, child }) if parent != child => Ok(()),
-        Err(error) => Err(format!("{what}: {error}")),
+fn refused<T, E>(what: &str, outcome: Result<T, E>) -> Result<(), String>
+where
+    RuntimeError: From<E>,
+{
+    match outcome.map_err(RuntimeError::from) {
+        Err(error) => match error.stopped() {
+            Some(Stopped::Forked { parent, child }) if parent != child => Ok(()),
+            _ => Err(format!("{what}: {error}")),
+        },
         Ok(_) => Err(format!("{what} was not refused")),
     }
 }
@@ -51,10 +57,11 @@ fn ask(inherited: &Inherited) -> Result<(), String> {
         stream,
     } = inherited;
     let mut recalled = vec![0.0; 2 * VALUE_DIM];
-    let keys = Rows::f32(&stream.keys[..2 * KEY_DIM], 2, KEY_DIM);
-    let values = Rows::f32(&stream.values[..2 * VALUE_DIM], 2, VALUE_DIM);
+    let keys = Rows::matrix(&stream.keys[..2 * KEY_DIM], KEY_DIM);
+    let values = Rows::matrix(&stream.values[..2 * VALUE_DIM], VALUE_DIM);
     refused("observe", memory.observe(keys, values))?;
     refused("observe_item", memory.observe_item(1_u64, keys, values))?;
+    refused("recall", memory.recall(keys))?;
     refused("recall_into", memory.recall_into(keys, &mut recalled))?;
     let mut surprise = [0.0; 2];
     let surprised = memory.surprise_into(keys, values, &mut surprise);
@@ -73,6 +80,7 @@ fn ask(inherited: &Inherited) -> Result<(), String> {
     expect("tokens_written", memory.tokens_written() > 0)?;
     expect("skipped", memory.skipped().is_empty())?;
 
+    refused("a snapshot", snapshot.recall(keys))?;
     refused("a snapshot", snapshot.recall_into(keys, &mut recalled))?;
     expect("tokens of a snapshot", snapshot.tokens_seen() > 0)?;
     expect("items of a snapshot", snapshot.items().count() == 0)?;
@@ -86,6 +94,8 @@ fn ask(inherited: &Inherited) -> Result<(), String> {
 
     refused("user", runtime.user("alice"))?;
     refused("forget_user", runtime.forget_user("alice"))?;
+    refused("contains", runtime.contains("alice"))?;
+    refused("users", runtime.users())?;
     refused("Runtime::flush", runtime.flush())?;
     refused("tick", runtime.tick(SystemTime::now()))?;
     expect("resident_users", runtime.resident_users() > 0)?;
@@ -178,7 +188,7 @@ fn a_child_is_refused_everything_and_the_parent_goes_on() {
         let inherited = thread::scope(|scope| {
             let busy = scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    let _ = stream.observe(&memory, 0..CHUNK + 3).unwrap();
+                    stream.observe(&memory, 0..CHUNK + 3).unwrap();
                     memory.progress();
                     let _ = memory.flush();
                 }
@@ -196,7 +206,7 @@ fn a_child_is_refused_everything_and_the_parent_goes_on() {
                     ..
                 } = inherited;
                 let again = Runtime::open(root.path(), settings());
-                let is_locked = matches!(again, Err(RuntimeError::RootLocked { .. }));
+                let is_locked = matches!(again, Err(OpenError::RootLocked { .. }));
                 expect("the folder is the parent's", is_locked)?;
                 drop((memory, ticket, snapshot));
                 if round % 2 == 0 {
@@ -214,7 +224,7 @@ fn a_child_is_refused_everything_and_the_parent_goes_on() {
         });
         // The folder is still the parent's, and all of it works.
         let again = Runtime::open(root.path(), settings());
-        assert!(matches!(again, Err(RuntimeError::RootLocked { .. })));
+        assert!(matches!(again, Err(OpenError::RootLocked { .. })));
         inherited.ticket.wait().unwrap();
         memory.pin().unwrap();
         stream.observe(&memory, 0..5).unwrap().wait().unwrap();
@@ -265,8 +275,8 @@ fn a_child_on_tokio_is_refused_too() {
         .build()
         .unwrap();
     let stream = Stream::new(CHUNK, 1);
-    let keys = Rows::f32(&stream.keys, CHUNK, KEY_DIM);
-    let values = Rows::f32(&stream.values, CHUNK, VALUE_DIM);
+    let keys = Rows::matrix(&stream.keys, KEY_DIM);
+    let values = Rows::matrix(&stream.values, VALUE_DIM);
     let (runtime, memory, ticket) = parent.block_on(async {
         let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
         let memory = runtime.user("alice").await.unwrap();
@@ -289,7 +299,7 @@ fn a_child_on_tokio_is_refused_too() {
             refused("a flush", memory.flush().await)?;
             refused("pin", memory.pin().await)?;
             refused("a wait", ticket.wait().await)?;
-            refused("close", runtime.clone().close(PATIENCE).await)
+            refused("close", runtime.close(PATIENCE).await)
         })?;
         drop((memory.clone(), ticket.clone(), runtime.clone()));
         Ok(())

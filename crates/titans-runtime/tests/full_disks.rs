@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::Stream;
 use disk::{EDQUOT, Fault, Injector};
-use titans_runtime::{Health, Runtime, RuntimeConfig, RuntimeError};
+use titans_runtime::{Health, Runtime, RuntimeConfig, WaitError};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The default widths.
@@ -87,7 +87,7 @@ fn what_a_full_disk_cannot_take_is_kept_until_it_can() {
     disk.fill();
     let ticket = stream.observe(&memory, first..TOKENS).unwrap();
     let error = ticket.wait().unwrap_err();
-    let is_told = matches!(error, RuntimeError::Unavailable { .. });
+    let is_told = matches!(error, WaitError::Unavailable { .. });
     assert!(
         is_told && error.to_string().contains("os error 28"),
         "{error}"
@@ -140,7 +140,7 @@ fn a_quota_that_is_used_up_is_waited_for_like_a_full_disk() {
     injector.fail(Fault::Error(EDQUOT));
     let ticket = stream.observe(&memory, first..TOKENS).unwrap();
     let error = ticket.wait().unwrap_err();
-    assert!(matches!(error, RuntimeError::Unavailable { .. }), "{error}");
+    assert!(matches!(error, WaitError::Unavailable { .. }), "{error}");
     let seen = stream.recall(&memory);
     injector.heal();
     eventually("it is durable by itself", || {

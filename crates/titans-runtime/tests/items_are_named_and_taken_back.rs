@@ -12,7 +12,7 @@ use items::{
     DIM, items, items_config, keeps_tokens, length, pair, pairs, recall, rows, store, what_it_knows,
 };
 use titans_core::Preset;
-use titans_runtime::{ItemId, LedgerConfig, Rows, Runtime, RuntimeError, UserMemory};
+use titans_runtime::{CommandError, ItemId, LedgerConfig, Rows, Runtime, UserMemory};
 
 fn generations(root: &Path) -> usize {
     let mut folders = vec![root.to_owned()];
@@ -41,10 +41,10 @@ fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
     store(&memory, 0..30);
     memory.flush().unwrap();
 
-    let mut recalled = [0.0; DIM];
     for n in 0..30 {
         let (key, _) = pair(n);
-        let info = memory.recall_into(rows(&key), &mut recalled).unwrap();
+        let recalled = memory.recall(rows(&key)).unwrap();
+        let info = recalled.info();
         assert_eq!(info.neighbours[0].item, ItemId(n as u128));
         assert!(info.neighbours[0].score > 0.95, "{:?}", info.neighbours[0]);
         assert!(info.neighbours.len() == 3 && info.neighbours[0].stored_unix > 1_700_000_000);
@@ -52,9 +52,9 @@ fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
     }
     // What was never stored is nobody's, and far from everything.
     let unknown: Vec<f32> = (500..530).flat_map(|n| pair(n).0).collect();
-    let mut recalled = [0.0; 30 * DIM];
-    let info = memory.recall_into(rows(&unknown), &mut recalled).unwrap();
-    assert!(info.surprise.unwrap() > 0.8, "{:?}", info.surprise);
+    let recalled = memory.recall(rows(&unknown)).unwrap();
+    let surprise = recalled.info().surprise;
+    assert!(surprise.unwrap() > 0.8, "{surprise:?}");
     assert_eq!(items(&memory), (0..30).collect::<Vec<_>>());
     let snapshot = memory.snapshot().unwrap();
     assert!(snapshot.ledger_bytes() > 30 * DIM * 6);
@@ -69,7 +69,7 @@ fn recall_names_the_stored_item_and_says_how_far_off_it_is() {
     keys.extend(other_keys);
     values.extend(other_values);
     let mut surprise = [0.0; 2];
-    let rows_of = |numbers| Rows::f32(numbers, 2, DIM);
+    let rows_of = |numbers| Rows::matrix(numbers, DIM);
     memory
         .surprise_into(rows_of(&keys), rows_of(&values), &mut surprise)
         .unwrap();
@@ -85,12 +85,12 @@ fn a_forgotten_item_recalls_nothing_and_the_others_stay() {
     store(&memory, 0..30);
     // An item in two pieces, one of which is not learned yet when it is forgotten.
     let (keys, values) = pairs(77, 3);
-    let _ = memory
+    memory
         .observe_item(77_u64, rows(&keys), rows(&values))
         .unwrap();
     memory.flush().unwrap();
     let (more_keys, more_values) = pairs(78, 2);
-    let _ = memory
+    memory
         .observe_item(77_u64, rows(&more_keys), rows(&more_values))
         .unwrap();
 
@@ -102,7 +102,7 @@ fn a_forgotten_item_recalls_nothing_and_the_others_stay() {
     assert!(memory.forget(77_u64).unwrap().is_none(), "only once");
     assert!(matches!(
         memory.rebuild(),
-        Err(RuntimeError::NoReplay { .. })
+        Err(CommandError::NoReplay { .. })
     ));
 
     let check = |memory: &UserMemory| {
@@ -187,7 +187,7 @@ fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
             store(&memory, start..(start + 7).min(60));
             if start == 21 {
                 let (keys, values) = pairs(77, 9);
-                let _ = memory.observe(rows(&keys), rows(&values)).unwrap();
+                memory.observe(rows(&keys), rows(&values)).unwrap();
             }
             if start % 2 == 0 {
                 memory.flush().unwrap();
@@ -226,7 +226,7 @@ fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
         };
         feed(&twin, 0..28);
         let (keys, values) = pairs(77, 9);
-        let _ = twin.observe(rows(&keys), rows(&values)).unwrap();
+        twin.observe(rows(&keys), rows(&values)).unwrap();
         feed(&twin, 28..60);
         twin.flush().unwrap();
         assert!(what_it_knows(&memory) == what_it_knows(&twin), "{preset:?}");
@@ -241,7 +241,7 @@ fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
         twin.flush().unwrap();
         assert!(what_it_knows(&memory) == what_it_knows(&twin), "{preset:?}");
         for memory in [&memory, &twin] {
-            let _ = memory.forget(64_u64).unwrap().unwrap();
+            memory.forget(64_u64).unwrap().unwrap();
             memory.rebuild().unwrap();
         }
         assert!(what_it_knows(&memory) == what_it_knows(&twin), "{preset:?}");
@@ -268,7 +268,7 @@ fn what_is_older_than_the_kept_tokens_stays_forgotten_approximately() {
         memory.flush().unwrap();
     }
     for item in [3_u64, 1190] {
-        let _ = memory.forget(item).unwrap().unwrap();
+        memory.forget(item).unwrap().unwrap();
     }
     let rebuilt = memory.rebuild().unwrap();
     assert_eq!(rebuilt.approximate, [ItemId(3)]);
@@ -290,7 +290,7 @@ fn a_rollback_and_new_tokens_in_its_place_can_be_rebuilt() {
     memory.flush().unwrap();
     memory.roll_back().unwrap();
     store(&memory, 40..50);
-    let _ = memory.forget(10_u64).unwrap().unwrap();
+    memory.forget(10_u64).unwrap().unwrap();
     memory.rebuild().unwrap();
 
     let other = Runtime::open(without.path(), config()).unwrap();

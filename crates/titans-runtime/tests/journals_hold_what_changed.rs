@@ -67,7 +67,7 @@ fn learn_and_reopen(root: &Path, config: &RuntimeConfig) -> (u64, u64) {
     let runtime = Runtime::open(root, config.clone()).unwrap();
     let user = runtime.user("alice").unwrap();
     for chunk in 0..CHUNKS {
-        let _ = stream
+        stream
             .observe(&user, chunk * CHUNK..(chunk + 1) * CHUNK)
             .unwrap();
         runtime.flush().unwrap();

@@ -36,7 +36,7 @@ fn child() {
     let stream = Stream::new(CHUNK + 5, 1);
     loop {
         for user in 0..USERS {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             stream
                 .observe(&memory, 0..stream.tokens())
                 .unwrap()
@@ -88,7 +88,7 @@ fn what_was_called_durable_survives_a_kill() {
 
         let runtime = Runtime::open(root.path(), settings()).unwrap();
         for (user, acknowledged) in acknowledged.iter().enumerate() {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             let durable = memory.progress().durable;
             assert!(durable >= *acknowledged, "{durable} of {acknowledged}");
             assert_eq!(memory.skipped(), [""; 0]);

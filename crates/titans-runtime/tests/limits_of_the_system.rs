@@ -20,7 +20,7 @@ use std::time::Duration;
 use common::{CHUNK, Stream, config};
 use patience::{PATIENCE, eventually};
 use titans_runtime::{
-    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Runtime, RuntimeConfig, RuntimeError,
+    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Runtime, RuntimeConfig, WaitError,
 };
 
 /// Set for the child: the folder it works in.
@@ -217,8 +217,8 @@ fn few_files_are_enough_for_many_users() {
         let runtime = Runtime::open(root, config()).unwrap();
         let stream = Stream::new(CHUNK, 1);
         for user in 0..100 {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
-            let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
+            stream.observe(&memory, 0..CHUNK).unwrap();
         }
         let memory = runtime.user("user 0").unwrap();
         memory.flush().unwrap();
@@ -229,7 +229,7 @@ fn few_files_are_enough_for_many_users() {
         }
         let ticket = stream.observe(&memory, 0..5).unwrap();
         let error = ticket.wait().unwrap_err();
-        let is_told = matches!(error, RuntimeError::Unavailable { .. });
+        let is_told = matches!(error, WaitError::Unavailable { .. });
         assert!(
             is_told && error.to_string().contains("os error 24"),
             "{error}"
@@ -243,7 +243,7 @@ fn few_files_are_enough_for_many_users() {
         let error = runtime.user("somebody else").map(drop);
         assert!(error.is_ok(), "{error:?}");
         for user in 0..100 {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             let tokens = CHUNK as u64 + if user == 0 { 5 } else { 0 };
             assert_eq!(memory.progress().durable, tokens, "user {user}");
             assert!(memory.skipped().is_empty());

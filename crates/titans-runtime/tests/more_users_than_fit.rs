@@ -5,7 +5,7 @@
 mod common;
 
 use common::{CHUNK, Stream, config};
-use titans_runtime::{Durability, Runtime, RuntimeConfig, RuntimeError};
+use titans_runtime::{Durability, OpenError, Runtime, RuntimeConfig};
 
 fn room_for(users: usize) -> RuntimeConfig {
     let mut config = config();
@@ -21,12 +21,12 @@ fn forty_users_take_turns_in_the_room_of_four() {
     let stream = |index: usize| Stream::new(CHUNK + 3, index as u64);
     // Nobody waits for a save: leaving has to.
     for index in 0..40 {
-        let memory = runtime.user(&user(index)).unwrap();
-        let _ = stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
+        let memory = runtime.user(user(index)).unwrap();
+        stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
         assert!(runtime.resident_users() <= 4);
     }
     for index in 0..40 {
-        let memory = runtime.user(&user(index)).unwrap();
+        let memory = runtime.user(user(index)).unwrap();
         // Those that are still loaded may have an unfinished chunk.
         memory.flush().unwrap();
         assert_eq!(memory.progress().durable, CHUNK as u64 + 3, "user {index}");
@@ -34,7 +34,7 @@ fn forty_users_take_turns_in_the_room_of_four() {
             let root = tempfile::tempdir().unwrap();
             let runtime = Runtime::open(root.path(), config()).unwrap();
             let memory = runtime.user("alone").unwrap();
-            let _ = stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
+            stream(index).observe(&memory, 0..CHUNK + 3).unwrap();
             memory.flush().unwrap();
             stream(index).recall(&memory)
         };
@@ -56,7 +56,7 @@ fn a_memory_in_use_never_leaves() {
     assert!(
         matches!(
             error,
-            RuntimeError::OverBudget {
+            OpenError::OverBudget {
                 resident: 2,
                 limit: 2
             }
@@ -84,14 +84,14 @@ fn many_threads_asking_for_many_users_open_each_once_and_lose_nothing() {
                 for turn in 0..60 {
                     let user = format!("user {}", (turn * 7 + thread as usize) % 12);
                     let memory = runtime.user(&user).unwrap();
-                    let _ = stream.observe(&memory, 0..5).unwrap();
+                    stream.observe(&memory, 0..5).unwrap();
                 }
             });
         }
     });
     let total: u64 = (0..12)
         .map(|user| {
-            let memory = runtime.user(&format!("user {user}")).unwrap();
+            let memory = runtime.user(format!("user {user}")).unwrap();
             memory.flush().unwrap();
             memory.progress().durable
         })

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, open};
-use titans_runtime::{Rows, Runtime, RuntimeError, WhenFull};
+use titans_runtime::{ObserveError, Rows, Runtime, WhenFull};
 
 #[test]
 fn versions_rise_by_whole_chunks_while_reading() {
@@ -26,7 +26,7 @@ fn versions_rise_by_whole_chunks_while_reading() {
                     let (mut reads, mut newest) = (0, 0);
                     let mut recalled = vec![0.0; VALUE_DIM];
                     while !done.load(Ordering::Acquire) {
-                        let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+                        let query = Rows::row(&stream.keys[..KEY_DIM]);
                         let info = memory.recall_into(query, &mut recalled).unwrap();
                         assert!(info.version >= newest);
                         newest = info.version;
@@ -47,9 +47,14 @@ fn versions_rise_by_whole_chunks_while_reading() {
     });
     assert!(reads > 0);
     let mut recalled = vec![0.0; VALUE_DIM];
-    let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+    let query = Rows::row(&stream.keys[..KEY_DIM]);
     let info = memory.recall_into(query, &mut recalled).unwrap();
     assert_eq!((info.version, info.lag), (40, 0));
+    // The answer that its caller keeps is the same one.
+    let owned = memory.recall(query).unwrap();
+    assert_eq!((owned.row(0), owned.info()), (&*recalled, &info));
+    assert_eq!(memory.snapshot().unwrap().recall(query).unwrap(), owned);
+    assert_eq!(Vec::from(owned), recalled);
 }
 
 #[test]
@@ -63,7 +68,7 @@ fn two_writers_of_one_user_do_not_mix_their_rows() {
         for stream in &streams {
             let memory = memory.clone();
             scope.spawn(move || {
-                let _ = stream.observe(&memory, 0..stream.tokens()).unwrap();
+                stream.observe(&memory, 0..stream.tokens()).unwrap();
             });
         }
     });
@@ -75,7 +80,7 @@ fn two_writers_of_one_user_do_not_mix_their_rows() {
         let runtime = open(root.path());
         let memory = runtime.user("alice").unwrap();
         for index in order {
-            let _ = streams[index].observe(&memory, 0..9 * CHUNK).unwrap();
+            streams[index].observe(&memory, 0..9 * CHUNK).unwrap();
         }
         memory.flush().unwrap();
         streams.each_ref().map(|stream| stream.recall(&memory))
@@ -93,7 +98,7 @@ fn a_full_queue_is_busy_and_takes_nothing() {
     let stream = Stream::new(5 * CHUNK, 6);
     let error = stream.observe(&memory, 0..5 * CHUNK).unwrap_err();
     assert!(
-        matches!(error, RuntimeError::Busy { queued: 0, offered, limit } if (offered, limit) == (160, 128)),
+        matches!(error, ObserveError::Busy { queued: 0, offered, limit } if (offered, limit) == (160, 128)),
         "{error}"
     );
     assert_eq!(memory.progress().accepted, 0);
@@ -113,18 +118,26 @@ fn rows_that_do_not_fit_are_refused_and_nothing_is_taken() {
     let (key, value) = ([0.5; KEY_DIM], [0.5; VALUE_DIM]);
     let mut bad = value;
     bad[3] = f32::INFINITY;
-    let keys = Rows::f32(&key, 1, KEY_DIM);
+    let keys = Rows::row(&key);
     for (error, part) in [
         (
-            memory.observe(keys, Rows::f32(&[], 0, VALUE_DIM)),
+            memory.observe(keys, Rows::matrix::<f32>(&[], VALUE_DIM)),
             "number of value rows is 0, expected 1",
         ),
         (
-            memory.observe(Rows::f32(&key, 2, 8), Rows::f32(&value, 2, 4)),
+            memory.observe(Rows::matrix(&key, 8), Rows::matrix(&value, 4)),
             "width of the keys is 8, expected 16",
         ),
         (
-            memory.observe(keys, Rows::f32(&bad, 1, VALUE_DIM)),
+            memory.observe(Rows::matrix(&key[1..], KEY_DIM), Rows::row(&value)),
+            "keys end within a row: 15 numbers, but a row has 16 and begins every 16",
+        ),
+        (
+            memory.observe(keys, Rows::matrix(&value, 0)),
+            "width of the values is 0, expected 8",
+        ),
+        (
+            memory.observe(keys, Rows::row(&bad)),
             "values hold inf at row 0, column 3",
         ),
     ] {
@@ -135,7 +148,7 @@ fn rows_that_do_not_fit_are_refused_and_nothing_is_taken() {
     assert!(error.to_string().contains("is 3, expected 8"), "{error}");
     assert_eq!(memory.progress().accepted, 0);
     memory
-        .recall_into(Rows::f32(&[], 0, KEY_DIM), &mut [])
+        .recall_into(Rows::matrix::<f32>(&[], KEY_DIM), &mut [])
         .unwrap();
 }
 
@@ -169,7 +182,7 @@ fn a_flush_of_everybody_does_not_wait_for_what_came_after_it() {
             std::thread::scope(|scope| {
                 let caller = scope.spawn(|| {
                     for _ in 0..3 {
-                        let _ = stream.observe(&memory, 0..1).unwrap();
+                        stream.observe(&memory, 0..1).unwrap();
                     }
                 });
                 runtime.flush().unwrap();

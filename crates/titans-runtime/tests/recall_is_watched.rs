@@ -11,7 +11,7 @@ use common::{CHUNK, Stream, only_memory};
 use titans_core::{MemoryArchitecture, SparseChannelMlp};
 use titans_runtime::{
     Alert, AlertKind, AlertSink, Alerts, OnDrop, RecallWatch, Rows, Runtime, RuntimeConfig,
-    RuntimeError, UserMemory,
+    Stopped, UserMemory, WaitError,
 };
 use titans_store::{Limits, read_newest};
 
@@ -77,11 +77,8 @@ const PAIRS: usize = 24 * CHUNK;
 fn write_over(memory: &UserMemory, stored: &Stream, pairs: std::ops::Range<usize>) {
     let keys = &stored.keys[pairs.start * DIM..pairs.end * DIM];
     let other = stream(pairs.len(), 999);
-    let _ = memory
-        .observe(
-            Rows::f32(keys, pairs.len(), DIM),
-            Rows::f32(&other.values, pairs.len(), DIM),
-        )
+    memory
+        .observe(Rows::matrix(keys, DIM), Rows::matrix(&other.values, DIM))
         .unwrap();
 }
 
@@ -89,8 +86,8 @@ fn write_over(memory: &UserMemory, stored: &Stream, pairs: std::ops::Range<usize
 fn settle(memory: &UserMemory) {
     loop {
         match memory.flush() {
-            Err(RuntimeError::RolledBack) => {}
-            Ok(()) | Err(RuntimeError::Failed { .. }) => return,
+            Err(WaitError::RolledBack) => {}
+            Ok(()) | Err(WaitError::Stopped(Stopped::Failed { .. })) => return,
             Err(error) => panic!("{error}"),
         }
     }
@@ -118,7 +115,7 @@ fn ten_points_are_taken_back_and_new_pairs_are_not() {
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stored = stream(PAIRS, seed);
-        let _ = stored.observe(&memory, 0..PAIRS).unwrap();
+        stored.observe(&memory, 0..PAIRS).unwrap();
         settle(&memory);
         let (hits_before, probes) = hits(&memory);
         assert!(
@@ -162,7 +159,7 @@ fn the_second_accident_within_ten_chunks_freezes_until_a_rollback_by_hand() {
     let runtime = Runtime::open(root.path(), config(OnDrop::RollBack, &heard)).unwrap();
     let memory = runtime.user("alice").unwrap();
     let stored = stream(PAIRS, 3);
-    let _ = stored.observe(&memory, 0..PAIRS).unwrap();
+    stored.observe(&memory, 0..PAIRS).unwrap();
     memory.pin().unwrap();
     let known = stored.recall(&memory);
     for accident in 1..=2 {
@@ -185,15 +182,15 @@ fn what_was_forgotten_is_not_brought_back() {
     let runtime = Runtime::open(root.path(), config(OnDrop::RollBack, &heard)).unwrap();
     let memory = runtime.user("alice").unwrap();
     let item = stream(2, 70);
-    let _ = memory
+    memory
         .observe_item(
             7_u64,
-            Rows::f32(&item.keys, 2, DIM),
-            Rows::f32(&item.values, 2, DIM),
+            Rows::matrix(&item.keys, DIM),
+            Rows::matrix(&item.values, DIM),
         )
         .unwrap();
     let stored = stream(PAIRS, 3);
-    let _ = stored.observe(&memory, 0..PAIRS).unwrap();
+    stored.observe(&memory, 0..PAIRS).unwrap();
     settle(&memory);
     let forgotten = memory.forget(7_u64).unwrap().unwrap();
     assert!(forgotten.remains < 0.1, "{}", forgotten.remains);
@@ -214,7 +211,7 @@ fn an_alert_is_one_per_fall_and_takes_nothing_back() {
     let runtime = Runtime::open(root.path(), config(OnDrop::Alert, &heard)).unwrap();
     let memory = runtime.user("alice").unwrap();
     let stored = stream(PAIRS, 4);
-    let _ = stored.observe(&memory, 0..PAIRS).unwrap();
+    stored.observe(&memory, 0..PAIRS).unwrap();
     settle(&memory);
     let before = hits(&memory).0;
     write_over(&memory, &stored, 0..PAIRS / 2);
@@ -235,10 +232,8 @@ fn confidence_tells_what_is_known_from_what_is_not_and_probes_come_back() {
     let config = || config(OnDrop::RollBack, &heard);
     let stored = stream(PAIRS, 6);
     let confidence = |memory: &UserMemory, stored: &Stream, rows: usize| {
-        let mut recalled = vec![0.0; rows * DIM];
-        let queries = Rows::f32(&stored.keys, rows, DIM);
-        let info = memory.recall_into(queries, &mut recalled).unwrap();
-        info.confidence
+        let queries = Rows::matrix(&stored.keys[..rows * DIM], DIM);
+        memory.recall(queries).unwrap().info().confidence
     };
     {
         let runtime = Runtime::open(root.path(), config()).unwrap();
@@ -248,7 +243,7 @@ fn confidence_tells_what_is_known_from_what_is_not_and_probes_come_back() {
             None,
             "nothing is known yet"
         );
-        let _ = stored.observe(&memory, 0..PAIRS).unwrap();
+        stored.observe(&memory, 0..PAIRS).unwrap();
         memory.flush().unwrap();
         let known = confidence(&memory, &stored, 200).unwrap();
         let unknown = confidence(&memory, &stream(200, 77), 200).unwrap();
@@ -257,7 +252,7 @@ fn confidence_tells_what_is_known_from_what_is_not_and_probes_come_back() {
     }
     let runtime = Runtime::open(root.path(), config()).unwrap();
     let memory = runtime.user("alice").unwrap();
-    let _ = stream(3 * CHUNK, 8).observe(&memory, 0..3 * CHUNK).unwrap();
+    stream(3 * CHUNK, 8).observe(&memory, 0..3 * CHUNK).unwrap();
     memory.flush().unwrap();
     // The probes of before, and a few of the new chunk's.
     let (hits, probes) = hits(&memory);

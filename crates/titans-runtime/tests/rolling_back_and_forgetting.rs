@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config, newest_image, only_memory, open};
 use disk::{Fault, Injector};
-use titans_runtime::{Erasure, Place, Rows, Runtime, RuntimeError};
+use titans_runtime::{CommandError, Erasure, Place, Rows, Runtime, Stopped, WaitError};
 
 #[test]
 fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
@@ -19,7 +19,7 @@ fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
     let runtime = open(root.path());
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(6 * CHUNK, 1);
-    let _ = stream.observe(&memory, 0..2 * CHUNK + 3).unwrap();
+    stream.observe(&memory, 0..2 * CHUNK + 3).unwrap();
     memory.pin().unwrap();
     let pinned = newest_image(&only_memory(root.path()), memory.shard());
     let known = stream.recall(&memory);
@@ -31,7 +31,7 @@ fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
     assert_eq!(rolled_back.tokens, 2 * CHUNK as u64 + 3);
     assert_eq!(rolled_back.tokens_dropped, 4 * CHUNK as u64 - 3);
     assert!(stream.recall(&memory) == known);
-    assert!(matches!(ticket.wait(), Err(RuntimeError::RolledBack)));
+    assert!(matches!(ticket.wait(), Err(WaitError::RolledBack)));
     assert!(!ticket.is_visible());
 
     let mut restored = newest_image(&only_memory(root.path()), memory.shard());
@@ -39,14 +39,14 @@ fn a_rollback_restores_what_was_pinned_and_learning_goes_on() {
     assert!(restored == pinned);
 
     // The same tokens again give what never rolling back gives.
-    let _ = stream.observe(&memory, 2 * CHUNK + 3..6 * CHUNK).unwrap();
+    stream.observe(&memory, 2 * CHUNK + 3..6 * CHUNK).unwrap();
     memory.flush().unwrap();
     let alone = tempfile::tempdir().unwrap();
     let other = open(alone.path());
     let never = other.user("alice").unwrap();
-    let _ = stream.observe(&never, 0..2 * CHUNK + 3).unwrap();
+    stream.observe(&never, 0..2 * CHUNK + 3).unwrap();
     never.flush().unwrap();
-    let _ = stream.observe(&never, 2 * CHUNK + 3..6 * CHUNK).unwrap();
+    stream.observe(&never, 2 * CHUNK + 3..6 * CHUNK).unwrap();
     never.flush().unwrap();
     assert!(stream.recall(&memory) == stream.recall(&never));
 }
@@ -57,15 +57,15 @@ fn a_rollback_while_learning_drops_what_waits_and_readers_never_go_back() {
     let runtime = open(root.path());
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(4 * CHUNK, 2);
-    let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+    stream.observe(&memory, 0..CHUNK).unwrap();
     memory.pin().unwrap();
     let mut newest = 0;
     for _ in 0..20 {
-        let _ = stream.observe(&memory, CHUNK..4 * CHUNK).unwrap();
+        stream.observe(&memory, CHUNK..4 * CHUNK).unwrap();
         let rolled_back = memory.roll_back().unwrap();
         assert_eq!(rolled_back.tokens, CHUNK as u64);
         let mut recalled = vec![0.0; VALUE_DIM];
-        let query = Rows::f32(&stream.keys[..KEY_DIM], 1, KEY_DIM);
+        let query = Rows::row(&stream.keys[..KEY_DIM]);
         let info = memory.recall_into(query, &mut recalled).unwrap();
         assert!(info.version > newest);
         assert_eq!(info.lag, 0);
@@ -82,11 +82,14 @@ fn a_memory_that_failed_learns_again_after_a_rollback() {
     let runtime = Runtime::open(root.path(), config).unwrap();
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::new(CHUNK, 3);
-    let _ = stream.observe(&memory, 0..CHUNK).unwrap();
+    stream.observe(&memory, 0..CHUNK).unwrap();
     memory.pin().unwrap();
     injector.fail(Fault::Panic);
     let ticket = stream.observe(&memory, 0..CHUNK).unwrap();
-    assert!(matches!(ticket.wait(), Err(RuntimeError::Failed { .. })));
+    assert!(matches!(
+        ticket.wait(),
+        Err(WaitError::Stopped(Stopped::Failed { .. }))
+    ));
     injector.heal();
     memory.roll_back().unwrap();
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
@@ -126,7 +129,7 @@ fn a_forgotten_user_is_gone_from_memory_and_disk() {
     let memory = runtime.user("alice").unwrap();
     let bob = runtime.user("bob").unwrap();
     let stream = Stream::new(3 * CHUNK, 5);
-    let _ = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+    stream.observe(&memory, 0..2 * CHUNK).unwrap();
     memory.pin().unwrap();
     stream.observe(&bob, 0..CHUNK).unwrap().wait().unwrap();
     let ticket = stream.observe(&memory, 2 * CHUNK..3 * CHUNK).unwrap();
@@ -181,9 +184,9 @@ fn a_handle_of_a_forgotten_user_is_told_also_after_the_runtime_is_closed() {
     let stream = Stream::new(CHUNK, 6);
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
     runtime.forget_user("alice").unwrap();
-    let told = |refused: Result<(), RuntimeError>| {
+    let told = |refused: Result<(), CommandError>| {
         assert!(
-            matches!(refused, Err(RuntimeError::Forgotten)),
+            matches!(refused, Err(CommandError::Stopped(Stopped::Forgotten))),
             "{refused:?}"
         );
     };

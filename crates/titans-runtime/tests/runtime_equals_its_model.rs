@@ -84,12 +84,12 @@ fn apply(
     };
     let model = model.entry(user).or_default();
     if let Step::Forget { .. } = step {
-        let receipt = runtime.forget_user(&name(user)).unwrap();
+        let receipt = runtime.forget_user(name(user)).unwrap();
         assert_eq!(receipt.is_some(), model.opened);
         model.forgotten = model.opened;
         return;
     }
-    let memory = match runtime.user(&name(user)) {
+    let memory = match runtime.user(name(user)) {
         Ok(memory) => memory,
         Err(error) => {
             assert!(model.forgotten, "{error}");
@@ -102,7 +102,7 @@ fn apply(
         Step::Observe { tokens, .. } => {
             let start = *next % (stream.tokens() - 3 * CHUNK);
             *next += tokens;
-            let _ = stream.observe(&memory, start..start + tokens).unwrap();
+            stream.observe(&memory, start..start + tokens).unwrap();
             model.learned.extend(start..start + tokens);
         }
         Step::Flush { .. } => memory.flush().unwrap(),
@@ -172,7 +172,7 @@ fn run(dir: &Path, config: &RuntimeConfig, steps: &[Step]) {
         assert!(runtime.resident_users() <= ROOM);
     }
     for (user, model) in &model {
-        match runtime.user(&name(*user)) {
+        match runtime.user(name(*user)) {
             Ok(memory) => check(&memory, &stream, model),
             Err(_) => assert!(model.forgotten),
         }

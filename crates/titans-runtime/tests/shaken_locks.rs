@@ -18,7 +18,10 @@ use std::time::Duration;
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
 use disk::{Fault, Injector};
-use titans_runtime::{Durability, Health, Rows, Runtime, RuntimeConfig, RuntimeError, UserMemory};
+use titans_runtime::{
+    CommandError, Durability, Health, ObserveError, OpenError, Rows, Runtime, RuntimeConfig,
+    RuntimeError, Stopped, UserMemory, WaitError,
+};
 use titans_store::StoreError;
 
 const USERS: u64 = 3;
@@ -55,22 +58,24 @@ struct Case {
 impl Case {
     /// Whether a refusal is one of those that this case provokes.
     fn is_expected(&self, error: &RuntimeError) -> bool {
+        let is_panic = |reason: &str| self.panics && reason.contains("the disk panics");
         match error {
-            RuntimeError::OverBudget { .. }
-            | RuntimeError::RolledBack
-            | RuntimeError::RebuiltSince => true,
-            RuntimeError::Closed => self.is_closing.load(Ordering::SeqCst),
-            RuntimeError::NoReplay { .. } => true,
-            RuntimeError::Failed { reason } | RuntimeError::Unfinished { reason } => {
-                self.panics && reason.contains("the disk panics")
-            }
-            RuntimeError::Store(error) => is_nothing_to_pin(error),
-            _ => false,
+            RuntimeError::Open(OpenError::OverBudget { .. }) => true,
+            RuntimeError::Command(CommandError::Unfinished { reason }) => is_panic(reason),
+            error if is_harmless(error) => true,
+            error => match error.stopped() {
+                Some(Stopped::Closed) => self.is_closing.load(Ordering::SeqCst),
+                Some(Stopped::Failed { reason }) => is_panic(reason),
+                _ => false,
+            },
         }
     }
 
-    fn check<T>(&self, what: &str, outcome: Result<T, RuntimeError>) -> Option<T> {
-        match outcome {
+    fn check<T, E>(&self, what: &str, outcome: Result<T, E>) -> Option<T>
+    where
+        RuntimeError: From<E>,
+    {
+        match outcome.map_err(RuntimeError::from) {
             Ok(done) => Some(done),
             Err(error) if self.is_expected(&error) => None,
             Err(error) => panic!("{what}: {error:?}"),
@@ -87,8 +92,8 @@ impl Case {
             return;
         };
         let tokens = dice.throw(2 * CHUNK as u64) as usize;
-        let keys = Rows::f32(&self.stream.keys[..tokens * KEY_DIM], tokens, KEY_DIM);
-        let values = Rows::f32(&self.stream.values[..tokens * VALUE_DIM], tokens, VALUE_DIM);
+        let keys = Rows::matrix(&self.stream.keys[..tokens * KEY_DIM], KEY_DIM);
+        let values = Rows::matrix(&self.stream.values[..tokens * VALUE_DIM], VALUE_DIM);
         let observed = match dice.throw(3) {
             0 => memory.observe_item(dice.throw(3), keys, values),
             _ => memory.observe(keys, values),
@@ -129,6 +134,22 @@ impl Case {
         assert!(progress.durable <= progress.accepted);
         let _ = (memory.health(), self.runtime.stats());
         assert!(self.runtime.resident_users() <= ROOM);
+    }
+}
+
+/// What whoever works beside others on one memory is told when they were faster.
+fn is_harmless(error: &RuntimeError) -> bool {
+    match error {
+        RuntimeError::Observe(ObserveError::RolledBack)
+        | RuntimeError::Wait(WaitError::RolledBack) => true,
+        RuntimeError::Command(error) => match error {
+            CommandError::RolledBack
+            | CommandError::RebuiltSince
+            | CommandError::NoReplay { .. } => true,
+            CommandError::Store(error) => is_nothing_to_pin(error),
+            _ => false,
+        },
+        _ => false,
     }
 }
 
@@ -188,7 +209,7 @@ fn run(seed: u64) {
     case.injector.heal();
     let mut recalled = BTreeMap::new();
     for user in 0..USERS {
-        let memory = case.runtime.user(&format!("user {user}")).unwrap();
+        let memory = case.runtime.user(format!("user {user}")).unwrap();
         if matches!(memory.health(), Health::Failed { .. }) {
             memory.resume().unwrap();
         }
@@ -203,11 +224,19 @@ fn run(seed: u64) {
     assert!(runtime.close(PATIENCE).is_durable());
     let runtime = Runtime::open(root.path(), config).unwrap();
     for (user, (progress, recalled)) in recalled {
-        let memory = runtime.user(&format!("user {user}")).unwrap();
+        let memory = runtime.user(format!("user {user}")).unwrap();
         assert!(memory.skipped().is_empty(), "{:?}", memory.skipped());
         assert_eq!(memory.progress(), progress, "user {user}");
         assert!(stream.recall(&memory) == recalled, "user {user}");
     }
+}
+
+/// An outcome of any call.
+fn told<T, E>(outcome: Result<T, E>) -> Result<(), RuntimeError>
+where
+    RuntimeError: From<E>,
+{
+    outcome.map(drop).map_err(RuntimeError::from)
 }
 
 /// A runtime that is closed while handles of it are in use.
@@ -220,7 +249,7 @@ fn run_and_close(seed: u64) {
     config.resident_bytes = USERS as usize * config.bytes_per_user();
     let runtime = Runtime::open(root.path(), config.clone()).unwrap();
     let stream = Stream::new(2 * CHUNK, seed);
-    let open = |user: u64| runtime.user(&format!("user {user}")).unwrap();
+    let open = |user: u64| runtime.user(format!("user {user}")).unwrap();
     let memories: Vec<UserMemory> = (0..USERS).map(open).collect();
     let report = thread::scope(|scope| {
         for (thread, memory) in memories.iter().enumerate() {
@@ -229,28 +258,22 @@ fn run_and_close(seed: u64) {
             scope.spawn(move || {
                 loop {
                     let outcome = match dice.throw(8) {
-                        0 => memory.pin().map(drop),
-                        1 => memory.roll_back().map(drop),
-                        2 => memory.rebuild().map(drop),
-                        3 => memory.forget(1_u64).map(drop),
-                        4 => memory.flush(),
+                        0 => told(memory.pin()),
+                        1 => told(memory.roll_back()),
+                        2 => told(memory.rebuild()),
+                        3 => told(memory.forget(1_u64)),
+                        4 => told(memory.flush()),
                         5 => {
-                            let keys = Rows::f32(&stream.keys, 2 * CHUNK, KEY_DIM);
-                            let values = Rows::f32(&stream.values, 2 * CHUNK, VALUE_DIM);
-                            memory.observe_item(1_u64, keys, values).map(drop)
+                            let keys = Rows::matrix(&stream.keys, KEY_DIM);
+                            let values = Rows::matrix(&stream.values, VALUE_DIM);
+                            told(memory.observe_item(1_u64, keys, values))
                         }
-                        _ => stream.observe(memory, 0..CHUNK + 1).map(drop),
+                        _ => told(stream.observe(memory, 0..CHUNK + 1)),
                     };
                     match outcome {
-                        Err(RuntimeError::Closed) => return,
-                        Ok(())
-                        | Err(
-                            RuntimeError::RolledBack
-                            | RuntimeError::RebuiltSince
-                            | RuntimeError::NoReplay { .. },
-                        ) => {}
-                        Err(RuntimeError::Store(error)) if is_nothing_to_pin(&error) => {}
-                        Err(error) => panic!("{error:?}"),
+                        Ok(()) => {}
+                        Err(error) if error.stopped() == Some(&Stopped::Closed) => return,
+                        Err(error) => assert!(is_harmless(&error), "{error:?}"),
                     }
                 }
             });
@@ -265,7 +288,7 @@ fn run_and_close(seed: u64) {
             .users
             .iter()
             .find(|told| told.shard == before.shard());
-        let memory = runtime.user(&format!("user {user}")).unwrap();
+        let memory = runtime.user(format!("user {user}")).unwrap();
         assert!(memory.skipped().is_empty(), "{:?}", memory.skipped());
         assert_eq!(memory.progress(), told.unwrap().progress);
         // Handles of a closed runtime still read.

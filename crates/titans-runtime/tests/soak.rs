@@ -22,8 +22,8 @@ use burn::tensor::{Tensor, TensorData};
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
 use titans_core::{MemoryArchitecture, NeuralMemory, SparseChannelMlp};
 use titans_runtime::{
-    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Durability, Rows, Runtime, RuntimeConfig,
-    RuntimeError, UserMemory,
+    Alert, AlertSink, Alerts, BackupConfig, BackupDriver, Durability, OpenError, RecallError,
+    RecallInfo, Rows, Runtime, RuntimeConfig, UserMemory,
 };
 use titans_store::SaveMode;
 
@@ -215,7 +215,7 @@ fn write(runtime: &Runtime, slots: &Slots, slot: usize, dice: &mut Dice) {
     if start == STREAM || dice.roll(60) == 0 {
         drop(memory);
         say(&format!("forgetting {slot} {}", user.incarnation));
-        assert!(runtime.forget_user(&user.name()).unwrap().is_some());
+        assert!(runtime.forget_user(user.name()).unwrap().is_some());
         say(&format!("forgotten {slot} {}", user.incarnation));
         *incarnation += 1;
         return;
@@ -252,18 +252,18 @@ fn read(runtime: &Runtime, slots: &Slots, dice: &mut Dice, loads: &AtomicU64) {
     let key: Vec<f32> = user.stream().keys[..KEY_DIM].to_vec();
     for _ in 0..20 {
         for _ in 0..1000 {
-            let info = memory.recall_into(Rows::f32(&[], 0, KEY_DIM), &mut []);
+            let info = memory.recall_into(Rows::matrix::<f32>(&[], KEY_DIM), &mut []);
             newest = check_version(info, newest);
         }
         let mut recalled = [0.0; VALUE_DIM];
-        let info = memory.recall_into(Rows::f32(&key, 1, KEY_DIM), &mut recalled);
+        let info = memory.recall_into(Rows::row(&key), &mut recalled);
         newest = check_version(info, newest);
         assert!(recalled.iter().all(|x| x.is_finite()));
         loads.fetch_add(1001, Ordering::Relaxed);
     }
 }
 
-fn check_version(info: Result<titans_runtime::RecallInfo, RuntimeError>, newest: u64) -> u64 {
+fn check_version(info: Result<RecallInfo, RecallError>, newest: u64) -> u64 {
     // A snapshot of somebody else, or an older one, is an error here.
     let version = info.unwrap().version;
     assert!(version >= newest);
@@ -271,7 +271,7 @@ fn check_version(info: Result<titans_runtime::RecallInfo, RuntimeError>, newest:
 }
 
 fn lease(runtime: &Runtime, user: User) -> Option<UserMemory> {
-    match runtime.user(&user.name()) {
+    match runtime.user(user.name()) {
         Ok(memory) => {
             assert!(
                 memory.skipped().is_empty(),
@@ -280,7 +280,7 @@ fn lease(runtime: &Runtime, user: User) -> Option<UserMemory> {
             );
             Some(memory)
         }
-        Err(RuntimeError::OverBudget { .. }) => None,
+        Err(OpenError::OverBudget { .. }) => None,
         Err(error) => panic!("{user:?}: {error}"),
     }
 }
@@ -391,10 +391,8 @@ fn alone(core: &NeuralMemory, stream: &Stream, tokens: usize) -> Vec<f32> {
 }
 
 fn recall(memory: &UserMemory, stream: &Stream) -> Vec<f32> {
-    let mut recalled = vec![0.0; QUERIES * VALUE_DIM];
-    let queries = Rows::f32(&stream.keys[..QUERIES * KEY_DIM], QUERIES, KEY_DIM);
-    memory.recall_into(queries, &mut recalled).unwrap();
-    recalled
+    let queries = Rows::matrix(&stream.keys[..QUERIES * KEY_DIM], KEY_DIM);
+    memory.recall(queries).unwrap().into()
 }
 
 /// Opens what the child left and compares users with what it had said. Writes down who lives
@@ -406,7 +404,7 @@ fn check(place: &Path, heard: &mut Heard, users: impl Iterator<Item = User>) -> 
     let runtime = Runtime::open(place.join("root"), config).unwrap();
     let mut compared = BTreeSet::new();
     for user in users {
-        let memory = match runtime.user(&user.name()) {
+        let memory = match runtime.user(user.name()) {
             Ok(memory) => memory,
             Err(error) => {
                 assert!(heard.forgetting.contains(&user), "{user:?}: {error}");
@@ -434,7 +432,7 @@ fn check(place: &Path, heard: &mut Heard, users: impl Iterator<Item = User>) -> 
     // Whoever was about to be forgotten is, so that the next life begins with a successor.
     let mut slots = known_slots(place);
     for user in std::mem::take(&mut heard.forgetting) {
-        let receipt = runtime.forget_user(&user.name()).unwrap();
+        let receipt = runtime.forget_user(user.name()).unwrap();
         assert!(receipt.is_some());
         heard.forgotten.insert(user);
         slots[user.slot] = slots[user.slot].max(user.incarnation + 1);

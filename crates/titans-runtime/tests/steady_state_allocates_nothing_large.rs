@@ -80,10 +80,10 @@ fn chunk_after_chunk_is_learned_in_the_same_buffers() {
     // Never the whole stream at once: what is measured is learning, not a longer queue. One row
     // ahead, so that the memory never catches up with its user.
     let observe = |tokens| stream.observe(&memory, tokens).unwrap();
-    let _ = observe(0..1);
+    observe(0..1);
     let learn = |chunks: std::ops::Range<usize>| {
         for first in chunks.map(|index| index * chunk) {
-            let _ = observe(first + 1..first + chunk + 1);
+            observe(first + 1..first + chunk + 1);
             while memory.progress().visible < (first + chunk) as u64 {
                 std::thread::yield_now();
             }

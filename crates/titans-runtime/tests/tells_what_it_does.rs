@@ -102,7 +102,7 @@ fn do_everything(place: &Path) -> (Runtime, Stats) {
     assert_eq!(memory.skipped().len(), 1);
     stream.observe(&memory, 0..CHUNK).unwrap().wait().unwrap();
     memory.pin().unwrap();
-    let _ = stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
+    stream.observe(&memory, CHUNK..2 * CHUNK).unwrap();
     memory.flush().unwrap();
     memory.roll_back().unwrap();
 
@@ -113,9 +113,9 @@ fn do_everything(place: &Path) -> (Runtime, Stats) {
     fs::remove_file(place.join("backups")).unwrap();
     assert_eq!(runtime.tick(now).unwrap().backed_up.len(), 1);
     drop(memory);
-    let other = runtime.user(&format!("{USER} the second")).unwrap();
+    let other = runtime.user(format!("{USER} the second")).unwrap();
     // An unfinished chunk waits.
-    let _ = stream.observe(&other, 0..5).unwrap();
+    stream.observe(&other, 0..5).unwrap();
     let stats = runtime.stats();
     (runtime, stats)
 }

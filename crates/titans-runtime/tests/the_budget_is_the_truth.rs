@@ -52,7 +52,7 @@ fn grows_as_it_says(what: &str, users: usize, act: impl Fn(&UserMemory, &Stream)
     let mut handles = Vec::new();
     let mut join = |count: usize| {
         for _ in 0..count {
-            let memory = runtime.user(&handles.len().to_string()).unwrap();
+            let memory = runtime.user(handles.len().to_string()).unwrap();
             act(&memory, &stream);
             handles.push(memory);
         }
@@ -89,15 +89,15 @@ const CASES: [(&str, fn()); 5] = [
     }),
     ("waiting to be learned", || {
         grows_as_it_says("waiting to be learned", 40, |memory, stream| {
-            let _ = stream.observe(memory, 0..4000).unwrap();
+            stream.observe(memory, 0..4000).unwrap();
         });
     }),
     ("with full ledgers", || {
         grows_as_it_says("with full ledgers", 40, |memory, stream| {
             for item in 0..2048_usize {
-                let keys = Rows::f32(&stream.keys[item * 64..][..64], 1, 64);
-                let values = Rows::f32(&stream.values[item * 64..][..64], 1, 64);
-                let _ = memory.observe_item(item as u64, keys, values).unwrap();
+                let keys = Rows::row(&stream.keys[item * 64..][..64]);
+                let values = Rows::row(&stream.values[item * 64..][..64]);
+                memory.observe_item(item as u64, keys, values).unwrap();
             }
             memory.flush().unwrap();
         });
@@ -145,7 +145,7 @@ fn what_is_saved_leaves() {
     let (before, files_before) = (resident(), open_files());
     let mut most = 0;
     for user in 0..100 {
-        let memory = runtime.user(&user.to_string()).unwrap();
+        let memory = runtime.user(user).unwrap();
         let ticket = stream.observe(&memory, 0..4096).unwrap();
         while !ticket.is_visible() {
             std::thread::yield_now();

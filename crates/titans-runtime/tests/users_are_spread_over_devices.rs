@@ -26,25 +26,20 @@ fn config(more_devices: Vec<ComputeDevice>) -> RuntimeConfig {
 fn recall(root: &Path, config: RuntimeConfig, learn: bool) -> Vec<Vec<f32>> {
     let widths = (config.memory.key_dim, config.memory.value_dim);
     let runtime = Runtime::open(root, config).unwrap();
-    let users: Vec<_> = (0..USERS)
-        .map(|user| runtime.user(&user.to_string()).unwrap())
-        .collect();
+    let users: Vec<_> = (0..USERS).map(|user| runtime.user(user).unwrap()).collect();
     let streams: Vec<_> = (0..USERS)
         .map(|user| Stream::with_widths(3 * CHUNK, user as u64, widths))
         .collect();
     if learn {
         for (user, stream) in users.iter().zip(&streams) {
-            let _ = stream.observe(user, 0..stream.tokens()).unwrap();
+            stream.observe(user, 0..stream.tokens()).unwrap();
         }
         runtime.flush().unwrap();
     }
     (users.iter().zip(&streams))
         .map(|(user, stream)| {
-            let mut recalled = vec![0.0; CHUNK * widths.1];
             let keys = &stream.keys[..CHUNK * widths.0];
-            user.recall_into(Rows::f32(keys, CHUNK, widths.0), &mut recalled)
-                .unwrap();
-            recalled
+            user.recall(Rows::matrix(keys, widths.0)).unwrap().into()
         })
         .collect()
 }

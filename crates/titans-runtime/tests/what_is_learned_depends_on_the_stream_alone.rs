@@ -29,7 +29,7 @@ fn learn_with(
     let mut memory = runtime.user("alice").unwrap();
     let mut start = 0;
     for piece in pieces {
-        let _ = stream.observe(&memory, start..start + piece).unwrap();
+        stream.observe(&memory, start..start + piece).unwrap();
         start += piece;
         if restart {
             drop(memory);

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use titanmem::{BackupConfig, Rows, Runtime, RuntimeConfig, RuntimeError};
+use titanmem::{BackupConfig, OpenError, Rows, Runtime, RuntimeConfig, RuntimeError};
 
 /// Upper bounds of a histogram's buckets in seconds, from a pointer swap to a slow disk.
 const BUCKETS: [f64; 13] = [
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn learn(runtime: &Runtime, user: usize, done: &AtomicBool) {
     for turn in (1_usize..).take_while(|_| !done.load(Ordering::Relaxed)) {
         match visit(runtime, user, turn) {
-            Ok(()) | Err(RuntimeError::OverBudget { .. }) => {}
+            Ok(()) | Err(RuntimeError::Open(OpenError::OverBudget { .. })) => {}
             Err(error) => eprintln!("user {user}: {error}"),
         }
         thread::sleep(Duration::from_millis(20));
@@ -71,21 +71,21 @@ fn learn(runtime: &Runtime, user: usize, done: &AtomicBool) {
 }
 
 fn visit(runtime: &Runtime, user: usize, turn: usize) -> Result<(), RuntimeError> {
-    let memory = runtime.user(&format!("user {user}"))?;
+    let memory = runtime.user(user)?;
     let row = |scale: f32| {
         let number = move |i: usize| ((i + turn * TOKENS + user) as f32 * scale).sin();
         (0..TOKENS * DIM).map(number).collect::<Vec<f32>>()
     };
     let (keys, values) = (row(0.37), row(0.11));
-    let rows = |data| Rows::f32(data, TOKENS, DIM);
+    let rows = |data| Rows::matrix(data, DIM);
     memory.observe(rows(&keys), rows(&values))?.wait()?;
-    let mut recalled = vec![0.0; TOKENS * DIM];
-    memory.recall_into(rows(&keys), &mut recalled)?;
+    memory.recall(rows(&keys))?;
     match (user, turn % 10) {
-        (0, 1) => memory.pin().map(drop),
-        (0, 5) => memory.roll_back().map(drop),
-        _ => Ok(()),
+        (0, 1) => drop(memory.pin()?),
+        (0, 5) => drop(memory.roll_back()?),
+        _ => {}
     }
+    Ok(())
 }
 
 /// Answers every request with the page, without a web server: the exporter has one if wanted.

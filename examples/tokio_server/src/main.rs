@@ -67,14 +67,15 @@ async fn answer(line: &str, runtime: &AsyncRuntime) -> Result<String, AnyError> 
     match &words[..] {
         [user, "learn", number, text @ ..] => {
             let (memory, row) = (runtime.user(*user).await?, embed(text));
-            let (number, row): (u64, _) = (number.parse()?, Rows::f32(&row, 1, 64).unit());
+            let (number, row): (u64, _) = (number.parse()?, Rows::row(&row).unit());
             memory.observe_item(number, row, row).await?.wait().await?;
             Ok("learned".to_owned())
         }
         [user, "ask", text @ ..] => {
             let (memory, row) = (runtime.user(*user).await?, embed(text));
-            let (_, info) = memory.recall(Rows::f32(&row, 1, 64).unit()).await?;
-            let nearest = info.neighbours.iter().find(|item| item.score > 0.5);
+            let recalled = memory.recall(Rows::row(&row).unit()).await?;
+            let mut neighbours = recalled.info().neighbours.iter();
+            let nearest = neighbours.find(|item| item.score > 0.5);
             Ok(nearest.map_or("nothing".to_owned(), |item| item.item.0.to_string()))
         }
         _ => Err("USER learn NUMBER TEXT, or USER ask TEXT".into()),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::{RuntimeError, setting};
+use crate::error::{IoError, OpenError, setting};
 
 /// How the memories of a runtime are backed up: each on its own, every day at a moment that
 /// its name decides, so that a thousand do not do so at once.
@@ -59,13 +59,13 @@ impl BackupConfig {
     }
 
     /// The same with a folder that means the same wherever the program goes.
-    pub(crate) fn absolute(self) -> Result<Self, RuntimeError> {
+    pub(crate) fn absolute(self) -> Result<Self, IoError> {
         let dir = std::path::absolute(&self.dir);
-        let dir = dir.map_err(RuntimeError::io("resolve", &self.dir))?;
+        let dir = dir.map_err(IoError::of("resolve", &self.dir))?;
         Ok(Self { dir, ..self })
     }
 
-    pub(crate) fn validate(&self) -> Result<(), RuntimeError> {
+    pub(crate) fn validate(&self) -> Result<(), OpenError> {
         let at_least_one = [
             ("backups.keep", self.keep),
             ("backups.per_tick", self.per_tick),

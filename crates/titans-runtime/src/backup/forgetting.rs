@@ -8,7 +8,7 @@ use titans_store::{ForgetReceipt, Place, PlaceReport, ShardId};
 
 use super::BackupConfig;
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::{CommandError, IoError};
 use crate::user::shard_dir;
 
 impl Engine {
@@ -34,7 +34,7 @@ impl Engine {
         &self,
         root: &Path,
         shard: ShardId,
-    ) -> Result<Option<ForgetReceipt>, RuntimeError> {
+    ) -> Result<Option<ForgetReceipt>, CommandError> {
         let dir = shard_dir(root, shard);
         let mut receipt = match dir.symlink_metadata() {
             Ok(_) => titans_store::forget(&dir, shard, None)?,
@@ -61,7 +61,7 @@ impl Engine {
                 }
                 return Ok(Some(receipt));
             }
-            Err(error) => return Err(RuntimeError::io("look at", dir)(error)),
+            Err(error) => return Err(IoError::of("look at", dir)(error).into()),
         };
         receipt.add(self.remove_backups(shard));
         Ok(Some(receipt))

@@ -142,8 +142,8 @@ impl Chunker {
         self.waiting = 0;
         for rows in std::mem::take(&mut self.chunks) {
             let tokens = rows.keys.len() / self.key_dim;
-            let keys = Rows::f32(&rows.keys, tokens, self.key_dim);
-            let values = Rows::f32(&rows.values, tokens, self.value_dim);
+            let keys = Rows::matrix(&rows.keys, self.key_dim);
+            let values = Rows::matrix(&rows.values, self.value_dim);
             self.push(keys, values, 0..tokens);
         }
     }
@@ -180,7 +180,7 @@ mod tests {
 
     fn push(chunker: &mut Chunker, keys: &[f32], values: &[f32]) {
         let tokens = values.len();
-        let (keys, values) = (Rows::f32(keys, tokens, 2), Rows::f32(values, tokens, 1));
+        let (keys, values) = (Rows::matrix(keys, 2), Rows::matrix(values, 1));
         chunker.push(keys, values, 0..tokens);
     }
 

@@ -19,7 +19,7 @@ use super::rebuild::rebuild;
 use super::{Shard, ShardFiles, open};
 use crate::checkpoint::MemoryIdentity;
 use crate::context::Context;
-use crate::error::RuntimeError;
+use crate::error::{CommandError, Stopped};
 use crate::health::Health;
 use crate::ledger::Ledger;
 use crate::snapshot::Change;
@@ -59,7 +59,7 @@ impl Command {
     }
 }
 
-fn deliver<T: Send + 'static>(reply: Reply<T>, outcome: Result<T, RuntimeError>) -> Delivery {
+fn deliver<T: Send + 'static>(reply: Reply<T>, outcome: Result<T, CommandError>) -> Delivery {
     Box::new(move || {
         // Nobody waits any more where the caller has gone.
         let _ = reply.send(outcome);
@@ -70,7 +70,7 @@ fn pin(
     shard: &Shard,
     files: &mut Files<Box<ShardFiles>>,
     context: &Context,
-) -> Result<u64, RuntimeError> {
+) -> Result<u64, CommandError> {
     let store = &mut open::open_files(shard, files, context)?.store;
     let newest = store.generations()?.into_iter().max();
     let generation = newest.unwrap_or(Generation::new(0));
@@ -82,7 +82,7 @@ fn roll_back(
     shard: &Shard,
     files: &mut Files<Box<ShardFiles>>,
     context: &Context,
-) -> Result<RolledBack, RuntimeError> {
+) -> Result<RolledBack, CommandError> {
     let current = shard.published.load();
     let open = open::open_files(shard, files, context)?;
     let pinned = open.store.last_known_good()?;
@@ -93,7 +93,7 @@ fn roll_back(
     let image = open.store.load(pinned)?;
     // Its positions would be those of another stream.
     if MemoryIdentity::history(&image) != current.history {
-        return Err(RuntimeError::RebuiltSince);
+        return Err(CommandError::RebuiltSince);
     }
     let newest = open.store.generations()?.into_iter().max();
     let mut ledger = Ledger::clone(&current.ledger);
@@ -153,10 +153,10 @@ fn resume(
     shard: &Shard,
     files: &mut Files<Box<ShardFiles>>,
     context: &Context,
-) -> Result<Resumed, RuntimeError> {
+) -> Result<Resumed, CommandError> {
     match shard.health() {
-        Health::Forgotten => return Err(RuntimeError::Forgotten),
-        Health::Closed => return Err(RuntimeError::Closed),
+        Health::Forgotten => return Err(Stopped::Forgotten.into()),
+        Health::Closed => return Err(Stopped::Closed.into()),
         Health::Failed { .. } => {}
         // What it went back to is whole; it goes on with that.
         Health::Frozen { .. } => {

@@ -5,7 +5,7 @@ use titans_core::{MemoryState, NeuralMemory};
 
 use super::TokenRows;
 use crate::context::Context;
-use crate::error::RuntimeError;
+use crate::error::CommandError;
 use crate::recall;
 use crate::snapshot::Snapshot;
 
@@ -32,7 +32,7 @@ pub(super) fn plan_erasure(
     context: &Context,
     snapshot: &Snapshot,
     keys: &[f32],
-) -> Result<Erasure, RuntimeError> {
+) -> Result<Erasure, CommandError> {
     let (key_dim, value_dim) = context.widths();
     let tokens = keys.len() / key_dim;
     let energy = |recalled: &[f32]| recalled.iter().map(|x| x * x).sum::<f32>();
@@ -89,7 +89,7 @@ pub(super) fn learn(
     memory: &NeuralMemory,
     state: &mut MemoryState,
     rows: &TokenRows,
-) -> Result<(), RuntimeError> {
+) -> Result<(), CommandError> {
     let (key_dim, value_dim) = (memory.config().key_dim, memory.config().value_dim);
     let tokens = rows.keys.len() / key_dim;
     let device = memory.device();
@@ -104,8 +104,8 @@ pub(super) fn learn(
     }
 }
 
-fn failed(reason: impl ToString) -> RuntimeError {
-    RuntimeError::CannotLearn {
+fn failed(reason: impl ToString) -> CommandError {
+    CommandError::CannotLearn {
         reason: reason.to_string(),
     }
 }

@@ -59,7 +59,7 @@ use self::stream::{Note, Stream};
 pub(crate) use self::wait::{Patience, Step};
 use crate::config::WhenFull;
 use crate::context::Bounds;
-use crate::error::RuntimeError;
+use crate::error::ObserveError;
 use crate::ledger::{Entry, ItemId, Ledger};
 use crate::locks::{Condvar, Guard, Mutex, Rank};
 use crate::published::Published;
@@ -210,7 +210,7 @@ impl Shard {
         about: About,
         bounds: &Bounds,
         wake: impl Fn(),
-    ) -> Result<Position, RuntimeError> {
+    ) -> Result<Position, ObserveError> {
         let turn = self.take_turn();
         self.push_in_turn(&turn, rows, about, bounds, wake)
     }
@@ -228,7 +228,7 @@ impl Shard {
         about: About,
         bounds: &Bounds,
         wake: impl Fn(),
-    ) -> Result<Position, RuntimeError> {
+    ) -> Result<Position, ObserveError> {
         let tokens = keys.len();
         // An entry of the ledger is made of numbers; making them needs no lock.
         let noted = match about {
@@ -242,16 +242,16 @@ impl Shard {
             if !state.phase.takes() {
                 let error = state.phase.refusal(state.reason.as_ref());
                 state.stream.drop_notes_of_the_rest();
-                return Err(error);
+                return Err(error.into());
             }
             if state.stream.epoch() != epoch {
-                return Err(RuntimeError::RolledBack);
+                return Err(ObserveError::RolledBack);
             }
             let queued = state.stream.chunker.waiting();
             let room = bounds.queue_tokens.saturating_sub(queued);
             let offered = tokens - start;
             if offered > room && bounds.when_full == WhenFull::Busy {
-                return Err(RuntimeError::Busy {
+                return Err(ObserveError::Busy {
                     queued,
                     offered,
                     limit: bounds.queue_tokens,

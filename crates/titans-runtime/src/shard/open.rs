@@ -12,7 +12,7 @@ use super::{Shard, ShardFiles};
 use crate::alert::AlertKind;
 use crate::checkpoint::MemoryIdentity;
 use crate::context::Context;
-use crate::error::RuntimeError;
+use crate::error::{CommandError, OpenError, Stopped};
 use crate::snapshot::Snapshot;
 use crate::user::shard_dir;
 use crate::watch::Watch;
@@ -39,7 +39,7 @@ pub(crate) struct OpenedShard {
 }
 
 /// Opens the files of a shard and recovers the newest generation that verifies.
-pub(super) fn folder(id: ShardId, context: &Context) -> Result<Opened, RuntimeError> {
+pub(super) fn folder(id: ShardId, context: &Context) -> Result<Opened, OpenError> {
     let config = &context.config;
     let dir = shard_dir(&context.root, id);
     let (store, recovery) = match &config.storage {
@@ -62,7 +62,7 @@ pub(super) fn folder(id: ShardId, context: &Context) -> Result<Opened, RuntimeEr
         ];
         for (what, found) in counters {
             if found > LARGEST_COUNTER {
-                return Err(RuntimeError::Counter {
+                return Err(OpenError::Counter {
                     what,
                     found,
                     limit: LARGEST_COUNTER,
@@ -97,7 +97,7 @@ pub(crate) fn open_files<'a>(
     shard: &Shard,
     files: &'a mut Files<Box<ShardFiles>>,
     context: &Context,
-) -> Result<&'a mut ShardFiles, RuntimeError> {
+) -> Result<&'a mut ShardFiles, OpenError> {
     if matches!(files, Files::Lost) {
         let opened = folder(shard.id, context)?;
         // What lies beside the generations is written anew for the memory that is in use.
@@ -105,7 +105,7 @@ pub(crate) fn open_files<'a>(
     }
     match files {
         Files::Open(open) => Ok(open),
-        Files::Lost | Files::Closed => Err(RuntimeError::Closed),
+        Files::Lost | Files::Closed => Err(Stopped::Closed.into()),
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) fn generation_after(
     context: &Context,
     error: StoreError,
     came_through: impl FnOnce(Option<Generation>) -> bool,
-) -> Result<Option<Generation>, RuntimeError> {
+) -> Result<Option<Generation>, CommandError> {
     match folder(shard.id, context) {
         Ok(opened) => {
             *files = Files::Open(Box::new(opened.files.into_stale()));
@@ -129,25 +129,25 @@ pub(super) fn generation_after(
         }
         Err(second) => {
             let reason = format!("{error}; and then the files could not be opened: {second}");
-            Err(fail(shard, reason, context))
+            Err(fail(shard, reason, context).into())
         }
     }
 }
 
 /// The memory fails: nobody can tell whether the disk holds it or what was to replace it.
-pub(super) fn fail(shard: &Shard, reason: String, context: &Context) -> RuntimeError {
+pub(super) fn fail(shard: &Shard, reason: String, context: &Context) -> Stopped {
     shard.stop(Event::Broke, reason.as_str().into());
     shard.account(context);
     let alerts = &context.alerts;
     alerts.raise(shard.id, AlertKind::Failed, reason.clone());
-    RuntimeError::Failed {
+    Stopped::Failed {
         reason: reason.into(),
     }
 }
 
 impl Shard {
     /// Opens a shard.
-    pub(crate) fn open(id: ShardId, context: &Context) -> Result<OpenedShard, RuntimeError> {
+    pub(crate) fn open(id: ShardId, context: &Context) -> Result<OpenedShard, OpenError> {
         let opened = folder(id, context)?;
         let config = &context.config;
         let alerts = (opened.skipped.iter())

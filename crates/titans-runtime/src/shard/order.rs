@@ -5,7 +5,7 @@ use std::sync::mpsc::SyncSender;
 
 use super::desk::Orders;
 use super::erasure::Erasure;
-use crate::error::RuntimeError;
+use crate::error::CommandError;
 use crate::ledger::ItemId;
 
 /// What a rollback did.
@@ -28,7 +28,7 @@ pub struct Resumed {
     /// Tokens that the memory has learned; the next one handed over continues there.
     pub tokens: u64,
     /// Tokens that had been handed over behind them and are lost: their tickets report
-    /// [`RuntimeError::RolledBack`].
+    /// [`WaitError::RolledBack`](crate::WaitError::RolledBack).
     pub tokens_lost: u64,
 }
 
@@ -49,7 +49,7 @@ pub struct Rebuilt {
 }
 
 /// Where the outcome of a command goes.
-pub(crate) type Reply<T> = SyncSender<Result<T, RuntimeError>>;
+pub(crate) type Reply<T> = SyncSender<Result<T, CommandError>>;
 
 /// Something to be done by the thread that owns the files.
 #[derive(Debug)]

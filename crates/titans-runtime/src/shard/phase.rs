@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::RuntimeError;
+use crate::error::Stopped;
 
 /// What a shard does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +97,13 @@ impl Phase {
     }
 
     /// What a caller is told who wants more than it does.
-    pub(crate) fn refusal(self, reason: Option<&Arc<str>>) -> RuntimeError {
+    pub(crate) fn refusal(self, reason: Option<&Arc<str>>) -> Stopped {
         match self {
-            Self::Forgotten => RuntimeError::Forgotten,
-            Self::Failed | Self::Frozen => RuntimeError::Failed {
+            Self::Forgotten => Stopped::Forgotten,
+            Self::Failed | Self::Frozen => Stopped::Failed {
                 reason: reason.map_or_else(|| "unknown".into(), Arc::clone),
             },
-            Self::Open | Self::Retrying | Self::Closing | Self::Closed => RuntimeError::Closed,
+            Self::Open | Self::Retrying | Self::Closing | Self::Closed => Stopped::Closed,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::erasure::learn;
 use super::order::Rebuilt;
 use super::{Shard, ShardFiles, TokenRows, open};
 use crate::context::Context;
-use crate::error::RuntimeError;
+use crate::error::CommandError;
 use crate::ledger::{Entry, ItemId, merged, tokens_before};
 use crate::replay::{PlacedRows, Replayed};
 use crate::snapshot::{Change, Snapshot};
@@ -33,12 +33,12 @@ pub(super) fn rebuild(
     shard: &Shard,
     files: &mut Files<Box<ShardFiles>>,
     context: &Context,
-) -> Result<Rebuilt, RuntimeError> {
+) -> Result<Rebuilt, CommandError> {
     let current = shard.published.load();
     let widths = context.widths();
     let open = open::open_files(shard, files, context)?;
     let kept = open.replay.read(&open.store, current.state.tokens_seen)?;
-    let kept = kept.ok_or(RuntimeError::NoReplay {
+    let kept = kept.ok_or(CommandError::NoReplay {
         reason: "the tokens that are kept do not reach the memory's last one",
     })?;
     let removal = Removal::of(&current, kept.base_tokens);
@@ -83,7 +83,7 @@ pub(super) fn rebuild(
         Some(reason) => {
             let reason: Arc<str> = reason.into();
             shard.finish_later(Arc::clone(&reason));
-            Err(RuntimeError::Unfinished { reason })
+            Err(CommandError::Unfinished { reason })
         }
     }
 }
@@ -98,7 +98,7 @@ fn make_durable(
     current: &Snapshot,
     successor: &Snapshot,
     replay: &Replayed,
-) -> Result<Option<String>, RuntimeError> {
+) -> Result<Option<String>, CommandError> {
     let image = context.identity.image(successor);
     let open = open::open_files(shard, files, context)?;
     // The log of the ledger tells both stories until the memory has decided, and until
@@ -125,7 +125,7 @@ fn make_durable(
             }
             Err(second) => {
                 let reason = format!("{text}; and then the files could not be opened: {second}");
-                Err(open::fail(shard, reason, context))
+                Err(open::fail(shard, reason, context).into())
             }
         };
     }

@@ -262,7 +262,7 @@ mod tests {
 
     fn push(stream: &mut Stream, tokens: usize) -> Position {
         let numbers = vec![1.0; tokens];
-        let rows = Rows::f32(&numbers, tokens, 1);
+        let rows = Rows::matrix(&numbers, 1);
         stream.push((rows, rows), 0..tokens)
     }
 

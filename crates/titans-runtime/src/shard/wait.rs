@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::phase::{Event, Phase};
 use super::stream::{Fate, Position};
 use super::{Shard, Watermark};
-use crate::error::RuntimeError;
+use crate::error::WaitError;
 use crate::health::Health;
 
 /// How long a wait goes on when saving fails.
@@ -84,31 +84,31 @@ impl Shard {
         until: Watermark,
         patience: Patience,
         deadline: Option<Instant>,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), WaitError> {
         let started = Instant::now();
         let mut state = self.state.lock();
         let failed_before = state.failed_saves;
         loop {
             match state.stream.fate(position) {
-                Fate::RolledBack => return Err(RuntimeError::RolledBack),
-                Fate::Dropped => return Err(RuntimeError::Dropped),
+                Fate::RolledBack => return Err(WaitError::RolledBack),
+                Fate::Dropped => return Err(WaitError::Dropped),
                 Fate::Expected(tokens) if state.mark(until).tokens >= tokens => return Ok(()),
                 Fate::Expected(_) => {}
             }
             if !state.phase.learns() {
-                return Err(state.phase.refusal(state.reason.as_ref()));
+                return Err(state.phase.refusal(state.reason.as_ref()).into());
             }
             if patience == Patience::OneAttempt
                 && state.failed_saves > failed_before
                 && let Some(retry) = &state.retry
             {
-                return Err(RuntimeError::Unavailable {
+                return Err(WaitError::Unavailable {
                     reason: Arc::clone(&retry.reason),
                 });
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return Err(RuntimeError::Timeout {
+                return Err(WaitError::Timeout {
                     waited_ms: started.elapsed().as_millis(),
                 });
             }

@@ -46,21 +46,19 @@ pub(crate) fn pair(n: usize) -> (Vec<f32>, Vec<f32>) {
 }
 
 pub(crate) fn rows(numbers: &[f32]) -> Rows<'_> {
-    Rows::f32(numbers, numbers.len() / DIM, DIM)
+    Rows::matrix(numbers, DIM)
 }
 
 pub(crate) fn store(memory: &UserMemory, items: impl IntoIterator<Item = usize>) {
     for n in items {
         let (keys, values) = pair(n);
-        let ticket = memory.observe_item(n as u64, rows(&keys), rows(&values));
-        let _ = ticket.unwrap();
+        let stored = memory.observe_item(n as u64, rows(&keys), rows(&values));
+        stored.unwrap();
     }
 }
 
 pub(crate) fn recall(memory: &UserMemory, keys: &[f32]) -> Vec<f32> {
-    let mut recalled = vec![0.0; keys.len()];
-    memory.recall_into(rows(keys), &mut recalled).unwrap();
-    recalled
+    memory.recall(rows(keys)).unwrap().into()
 }
 
 pub(crate) fn length(row: &[f32]) -> f32 {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use titans_core::{MemoryArchitecture, Preset, SparseChannelMlp};
 use titans_runtime::{
-    Alert, AlertSink, Alerts, RecallWatch, Rows, Runtime, RuntimeConfig, RuntimeError, Ticket,
+    Alert, AlertSink, Alerts, ObserveError, RecallWatch, Rows, Runtime, RuntimeConfig, Ticket,
     UserMemory,
 };
 use titans_store::{Limits, MemoryImage, read_newest};
@@ -90,22 +90,19 @@ impl Stream {
         &self,
         memory: &UserMemory,
         tokens: std::ops::Range<usize>,
-    ) -> Result<Ticket, RuntimeError> {
-        let count = tokens.len();
+    ) -> Result<Ticket, ObserveError> {
         let keys = &self.keys[tokens.start * self.key_dim..tokens.end * self.key_dim];
         let values = &self.values[tokens.start * self.value_dim..tokens.end * self.value_dim];
         memory.observe(
-            Rows::f32(keys, count, self.key_dim),
-            Rows::f32(values, count, self.value_dim),
+            Rows::matrix(keys, self.key_dim),
+            Rows::matrix(values, self.value_dim),
         )
     }
 
     /// What the memory recalls for every key of the stream.
     pub(crate) fn recall(&self, memory: &UserMemory) -> Vec<f32> {
-        let mut recalled = vec![0.0; self.tokens() * self.value_dim];
-        let queries = Rows::f32(&self.keys, self.tokens(), self.key_dim);
-        memory.recall_into(queries, &mut recalled).unwrap();
-        recalled
+        let queries = Rows::matrix(&self.keys, self.key_dim);
+        memory.recall(queries).unwrap().into()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use titans_runtime::{Health, Rows, RuntimeError, Ticket, UserMemory};
+use titans_runtime::{CommandError, Health, ObserveError, Rows, Stopped, Ticket, UserMemory};
 use titans_store::StoreError;
 
 use crate::common::{CHUNK, KEY_DIM, VALUE_DIM};
@@ -23,14 +23,14 @@ impl World {
         self.next += tokens;
         let range = start..start + tokens;
         let mut taken = self.hand_over(memory, item, range.clone());
-        if let Err(RuntimeError::Busy { .. }) = taken {
+        if let Err(ObserveError::Busy { .. }) = taken {
             let flushed = memory.flush();
             self.durable_if(user, memory, flushed);
             taken = self.hand_over(memory, item, range.clone());
         }
         let ticket = match taken {
             Ok(ticket) => ticket,
-            Err(error) => return self.explain(user, "observe", &error),
+            Err(error) => return self.explain(user, "observe", error),
         };
         for line in &mut self.users[user].lines {
             line.observe(range.clone(), item);
@@ -47,7 +47,7 @@ impl World {
         memory: &UserMemory,
         item: Option<u64>,
         tokens: Range<usize>,
-    ) -> Result<Ticket, RuntimeError> {
+    ) -> Result<Ticket, ObserveError> {
         let Some(item) = item else {
             return self.stream.observe(memory, tokens);
         };
@@ -55,8 +55,8 @@ impl World {
         let values = &self.stream.values[tokens.start * VALUE_DIM..tokens.end * VALUE_DIM];
         memory.observe_item(
             item,
-            Rows::f32(keys, tokens.len(), KEY_DIM),
-            Rows::f32(values, tokens.len(), VALUE_DIM),
+            Rows::matrix(keys, KEY_DIM),
+            Rows::matrix(values, VALUE_DIM),
         )
     }
 
@@ -73,7 +73,7 @@ impl World {
             // A memory that never saved has no generation to pin.
             Err(_) if accepted == 0 => {}
             Err(error) => {
-                self.explain(user, "pinning", &error);
+                self.explain(user, "pinning", error);
                 for line in &mut self.users[user].lines {
                     line.pins.push(Some(accepted));
                 }
@@ -89,17 +89,17 @@ impl World {
             Ok(rolled_back) => rolled_back,
             Err(error) => {
                 let has_no_pin = match &error {
-                    RuntimeError::Store(error) => {
+                    CommandError::Store(error) => {
                         matches!(**error, StoreError::NothingPinned { .. })
                     }
-                    error => matches!(error, RuntimeError::RebuiltSince),
+                    error => matches!(error, CommandError::RebuiltSince),
                 };
                 if has_no_pin {
                     assert!(pins().any(Option::is_none), "{error}");
                     return;
                 }
-                let is_done = matches!(error, RuntimeError::Unfinished { .. });
-                if is_done || matches!(error, RuntimeError::Failed { .. }) {
+                let is_done = matches!(error, CommandError::Unfinished { .. });
+                if is_done || matches!(error, CommandError::Stopped(Stopped::Failed { .. })) {
                     let mut left = Vec::new();
                     for line in &lines {
                         left.extend(self.rolled_back(line));
@@ -112,7 +112,7 @@ impl World {
                         }
                     }
                 }
-                return self.explain(user, "rolling back", &error);
+                return self.explain(user, "rolling back", error);
             }
         };
         let tokens = rolled_back.tokens as usize;
@@ -163,20 +163,20 @@ impl World {
                 assert!(!left.is_empty(), "{rebuilt:?} of {lines:?}");
                 self.went_to(user, left);
             }
-            Err(RuntimeError::NoReplay { reason }) => {
+            Err(CommandError::NoReplay { reason }) => {
                 // Nothing has been kept of a memory that has learned nothing.
                 assert!(!self.keeps_tokens() || accepted == 0, "{reason}, {lines:?}");
             }
-            Err(error @ RuntimeError::Unfinished { .. }) => {
-                self.explain(user, "rebuilding", &error);
+            Err(error @ CommandError::Unfinished { .. }) => {
+                self.explain(user, "rebuilding", error);
                 self.went_to(user, as_rebuilt().map(|(line, _)| line).collect());
             }
             Err(error) => {
-                if matches!(error, RuntimeError::Failed { .. }) {
+                if matches!(error, CommandError::Stopped(Stopped::Failed { .. })) {
                     self.nobody_can_tell(user, &error);
                     self.users[user].on_disk = as_rebuilt().map(|(line, _)| line).collect();
                 }
-                self.explain(user, "rebuilding", &error);
+                self.explain(user, "rebuilding", error);
             }
         }
     }
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// A step that changes what is durable was refused, and so was a look at what came of it.
-    pub(crate) fn nobody_can_tell(&mut self, user: usize, error: &RuntimeError) {
+    pub(crate) fn nobody_can_tell(&mut self, user: usize, error: &CommandError) {
         if error.to_string().contains("the files could not be opened") {
             self.users[user].broke = true;
         }
@@ -203,7 +203,7 @@ impl World {
         let (before, accepted) = (memory.health(), memory.progress().accepted);
         let resumed = match memory.resume() {
             Ok(resumed) => resumed,
-            Err(error) => return self.explain(user, "resuming", &error),
+            Err(error) => return self.explain(user, "resuming", error),
         };
         self.note_panics();
         let tokens = resumed.tokens as usize;
@@ -243,12 +243,12 @@ impl World {
             true => None,
             false => self.open(user),
         };
-        let receipt = match self.runtime().forget_user(&name(user)) {
+        let receipt = match self.runtime().forget_user(name(user)) {
             Ok(receipt) => receipt,
             Err(error) => {
-                self.explain(user, "forgetting", &error);
+                self.explain(user, "forgetting", error);
                 // A call that is repeated finishes it.
-                self.runtime().forget_user(&name(user)).unwrap()
+                self.runtime().forget_user(name(user)).unwrap()
             }
         };
         if let Some(exists) = self.users[user].exists {

@@ -1,6 +1,6 @@
 //! Taking items out of a memory: by which tokens, is found out from what the memory tells.
 
-use titans_runtime::{ForgottenItem, RuntimeError, UserMemory};
+use titans_runtime::{CommandError, ForgottenItem, ObserveError, UserMemory};
 
 use crate::common::CHUNK;
 use crate::model::Line;
@@ -12,8 +12,8 @@ impl World {
         let forgotten = match memory.forget(item) {
             Ok(forgotten) => forgotten,
             // The queue may be too full. Nothing was taken.
-            Err(RuntimeError::Busy { .. }) => return,
-            Err(error) => return self.explain(user, "forgetting an item", &error),
+            Err(CommandError::Observe(ObserveError::Busy { .. })) => return,
+            Err(error) => return self.explain(user, "forgetting an item", error),
         };
         let lines = std::mem::take(&mut self.users[user].lines);
         let Some(forgotten) = forgotten else {

@@ -3,10 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use titans_runtime::{Health, MemorySnapshot, Rows, RuntimeError, UserMemory};
+use titans_runtime::{
+    Health, MemorySnapshot, OpenError, Rows, RuntimeError, Stopped, UserMemory, WaitError,
+};
 use titans_store::StoreError;
 
-use crate::common::{KEY_DIM, VALUE_DIM};
+use crate::common::KEY_DIM;
 use crate::model::{Known, Line};
 use crate::world::{PATIENCE, World, is_failed, name};
 
@@ -27,13 +29,14 @@ impl World {
     }
 
     /// Asserts that an error is one that a fault explains.
-    pub(crate) fn explain(&mut self, user: usize, what: &str, error: &RuntimeError) {
+    pub(crate) fn explain(&mut self, user: usize, what: &str, error: impl Into<RuntimeError>) {
+        let error = error.into();
         self.note_panics();
         let may_fail = self.may_fail(user);
         assert!(may_fail, "{what} of user {user} without a fault: {error}");
         let user = &mut self.users[user];
-        match error {
-            RuntimeError::Failed { .. } => assert!(user.broke, "{what}: {error}"),
+        match error.stopped() {
+            Some(Stopped::Failed { .. }) => assert!(user.broke, "{what}: {error}"),
             _ => assert!(error.is_retryable(), "{what}: {error}"),
         }
     }
@@ -43,7 +46,7 @@ impl World {
         let patience = Instant::now() + PATIENCE;
         loop {
             let panics = self.injector.panicked().len();
-            let error = match self.runtime().user(&name(user)) {
+            let error = match self.runtime().user(name(user)) {
                 Ok(memory) => {
                     assert!(!self.users[user].forgotten, "user {user} is there again");
                     self.users[user].exists = Some(true);
@@ -53,13 +56,13 @@ impl World {
                 Err(error) => error,
             };
             let was_forgotten = matches!(&error,
-                RuntimeError::Store(error) if matches!(**error, StoreError::Forgotten { .. }));
+                OpenError::Store(error) if matches!(**error, StoreError::Forgotten { .. }));
             if was_forgotten {
                 assert!(self.users[user].forgotten, "user {user}: {error}");
                 return None;
             }
             // Others that cannot be saved now take the room; they are told so in time.
-            let is_crowded = matches!(error, RuntimeError::OverBudget { .. });
+            let is_crowded = matches!(error, OpenError::OverBudget { .. });
             if is_crowded && !self.injector.is_armed() && Instant::now() < patience {
                 thread::sleep(Duration::from_millis(2));
                 continue;
@@ -70,7 +73,7 @@ impl World {
             let may_fail = self.may_fail(user);
             assert!(may_fail, "opening user {user} without a fault: {error}");
             match error {
-                RuntimeError::Failed { reason } => {
+                OpenError::Stopped(Stopped::Failed { reason }) => {
                     let told = "opening failed: panic: ";
                     assert!(reason.starts_with(told), "opening user {user}: {reason}");
                     let folder = &self.users[user].folder;
@@ -121,14 +124,15 @@ impl World {
     }
 
     pub(crate) fn what_it_knows(&self, snapshot: &MemorySnapshot) -> Known {
-        let queries = self.oracle.queries();
-        let rows = queries.len() / KEY_DIM;
-        let mut recalled = vec![0.0; rows * VALUE_DIM];
-        let queries = Rows::f32(queries, rows, KEY_DIM);
-        snapshot.recall_into(queries, &mut recalled).unwrap();
+        let queries = Rows::matrix(self.oracle.queries(), KEY_DIM);
+        let recalled = snapshot.recall(queries).unwrap();
         let items = snapshot.items().map(|piece| (piece.item.0, piece.tokens));
         Known {
-            bits: recalled.iter().map(|number| number.to_bits()).collect(),
+            bits: recalled
+                .values()
+                .iter()
+                .map(|number| number.to_bits())
+                .collect(),
             tokens_written: snapshot.tokens_written(),
             items: items.collect(),
         }
@@ -193,10 +197,10 @@ impl World {
         &mut self,
         user: usize,
         memory: &UserMemory,
-        outcome: Result<(), RuntimeError>,
+        outcome: Result<(), WaitError>,
     ) {
         if let Err(error) = outcome {
-            return self.explain(user, "waiting", &error);
+            return self.explain(user, "waiting", error);
         }
         let accepted = memory.progress().accepted as usize;
         let lines = &mut self.users[user].lines;

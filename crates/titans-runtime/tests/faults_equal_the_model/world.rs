@@ -62,7 +62,7 @@ impl World {
         let runtime = Runtime::open(root.path(), config.clone()).unwrap();
         // So that it is known in whose folder a step panics. Then they are not there again.
         let folders = (0..USERS).map(|user| {
-            let shard = runtime.user(&name(user)).unwrap().shard().to_string();
+            let shard = runtime.user(name(user)).unwrap().shard().to_string();
             let users = root.path().join("users");
             users.join(&shard[..2]).join(&shard[2..4]).join(&shard[4..])
         });
@@ -196,7 +196,7 @@ impl World {
             match memory.flush() {
                 Ok(()) => break,
                 // One attempt may have failed before the disk was well, or a step panicked.
-                Err(error) => self.explain(user, "flush", &error),
+                Err(error) => self.explain(user, "flush", error),
             }
             attempts += 1;
             assert!(

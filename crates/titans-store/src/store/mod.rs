@@ -21,6 +21,7 @@ mod record_log;
 mod recovery;
 mod save;
 mod saving;
+mod summary;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -43,6 +44,7 @@ pub use self::readers::{FileVerdict, MemoryReader, read_newest, verify_dir, veri
 pub use self::record_log::{LogContents, RecordLog};
 pub use self::recovery::{Kept, Recovery, Skipped, TornTail};
 pub use self::save::{Saved, SavedForm};
+pub use self::summary::FolderSummary;
 use crate::codec::delta::ImageDelta;
 use crate::codec::encode::{Plan, check_shapes};
 use crate::error::StoreError;
