@@ -31,14 +31,9 @@ fn embed(text: &str) -> Vec<f32> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::temp_dir().join(format!("notes-{}", std::process::id()));
-    let mut config = RuntimeConfig {
+    let mut config = RuntimeConfig::default()
         // Tokens are kept as they came, so that forgetting can be exact.
-        ledger: LedgerConfig {
-            replay_bytes: 64 << 20,
-            ..LedgerConfig::default()
-        },
-        ..RuntimeConfig::default()
-    };
+        .with_ledger(LedgerConfig::default().with_replay_bytes(64 << 20));
     // `--device cuda` and the like; without it the CPU.
     if let Some(device) = std::env::args().skip_while(|arg| arg != "--device").nth(1) {
         config.device = device.parse()?;

@@ -113,6 +113,7 @@ fn file(summary: &FileSummary) -> String {
         Precision::Exact => "exact",
         Precision::ExactWeights => "exact but for momenta",
         Precision::Compact => "compact",
+        _ => "of another precision",
     };
     let encrypted = match summary.encrypted {
         true => ", encrypted",

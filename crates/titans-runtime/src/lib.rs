@@ -77,6 +77,7 @@ mod rows;
 mod runtime;
 mod saver;
 mod scheduler;
+mod setters;
 mod shard;
 mod snapshot;
 mod stats;

@@ -81,7 +81,7 @@ fn bits(path: &Path) -> Result<u32, RuntimeError> {
 fn file_bits(folder: u32, mode: FolderMode) -> u32 {
     match mode {
         FolderMode::Group if folder & 0o020 != 0 => 0o600 | (folder & 0o060),
-        FolderMode::Group | FolderMode::OwnerOnly => 0o600,
+        _ => 0o600,
     }
 }
 
@@ -133,8 +133,8 @@ fn read_key(path: &Path, mode: FolderMode) -> Result<Option<RootKey>, RuntimeErr
         return Err(damaged());
     }
     let exposed = match mode {
-        FolderMode::OwnerOnly => 0o077,
         FolderMode::Group => 0o007,
+        _ => 0o077,
     };
     if metadata.mode() & exposed != 0 {
         return Err(RuntimeError::RootKeyExposed {
