@@ -213,7 +213,7 @@
 //! | --- | --- |
 //! | What survives a crash, a full disk, a damaged file? | [`guide::durability`] |
 //! | How much fits, and how is recall watched? | [`guide::recall`] |
-//! | Which setting changes recall, speed or size? | [`guide::tuning`] |
+//! | Which setting changes recall, speed or size, and how is it written in a file? | [`guide::tuning`] |
 //! | How is it sized, backed up, watched, restored, upgraded? | [`guide::operations`] |
 //! | What is protected, and what is not? | [`guide::security`] |
 //! | Users, tickets, threads, metrics | [`runtime`] |
@@ -248,7 +248,7 @@ pub use titans_runtime::tokio;
 #[doc(inline)]
 pub use titans_runtime::{
     Durability, ItemId, MemorySnapshot, RecallInfo, Rows, Runtime, RuntimeConfig, RuntimeError,
-    Ticket, UserMemory, WhenFull,
+    SettingsError, Ticket, UserMemory, WhenFull,
 };
 
 // These have their pages in the modules.
@@ -257,9 +257,9 @@ pub use memory::{ConfigError, MirasConfig, Products};
 #[doc(no_inline)]
 pub use runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
-    CloseReport, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig, Neighbour, OnDrop,
-    ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, ShardId, Stats, StoredItem,
-    TickReport, UserReport, describe_metrics,
+    CloseReport, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig,
+    Neighbour, OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack,
+    SettingName, ShardId, Stats, StoredItem, TickReport, UserReport, describe_metrics,
 };
 #[doc(no_inline)]
 pub use store::{FolderMode, StoreConfig, StoreError};

@@ -1,5 +1,20 @@
 //! What a runtime is told once.
 
+mod article;
+mod choices;
+mod environment;
+mod error;
+mod fields;
+mod memory;
+mod names;
+mod quantity;
+mod reader;
+mod setting;
+mod text;
+mod value;
+
+pub use self::error::{SettingName, SettingsError};
+
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -34,7 +49,9 @@ use crate::watch::RecallWatch;
 /// assert_eq!(config.queue_tokens, RuntimeConfig::default().queue_tokens);
 /// ```
 ///
-/// [`Runtime::open`](crate::Runtime::open) checks all of it.
+/// [`Runtime::open`](crate::Runtime::open) checks all of it. People write it as a file
+/// ([`read`](Self::read), [`from_toml`](Self::from_toml), and JSON by `serde`) or as variables of
+/// the environment ([`overridden_by_environment`](Self::overridden_by_environment)).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RuntimeConfig {

@@ -93,7 +93,7 @@ pub use alert::{Alert, AlertKind, AlertSink, Alerts};
 pub use backup::{BackupConfig, BackupDriver, BackupFailure, TickReport};
 #[doc(hidden)]
 pub use config::StorageHook;
-pub use config::{Durability, RuntimeConfig, WhenFull};
+pub use config::{Durability, RuntimeConfig, SettingName, SettingsError, WhenFull};
 pub use error::RuntimeError;
 pub use forgetting::ForgottenItem;
 pub use health::Health;
