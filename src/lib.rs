@@ -257,7 +257,7 @@ pub use memory::{ConfigError, MirasConfig, Products};
 #[doc(no_inline)]
 pub use runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
-    CloseReport, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig,
+    CloseReport, ExistingError, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig,
     Neighbour, OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack,
     SettingName, ShardId, Stats, StoredItem, TickReport, UserReport, describe_metrics,
 };

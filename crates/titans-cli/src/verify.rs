@@ -38,9 +38,8 @@ struct Verdict {
 }
 
 pub(crate) fn run(dir: &Path, key: Option<&UserKey>, format: Format) -> Outcome {
-    let mut folders = Vec::new();
     let mut errors = Vec::new();
-    find_memories(dir, MAX_DEPTH, &mut folders, &mut errors);
+    let folders = memories_below(dir, &mut errors);
     if folders.is_empty() && errors.is_empty() {
         return Outcome::error(format!("there is no memory in {}", dir.display()));
     }
@@ -59,6 +58,13 @@ pub(crate) fn run(dir: &Path, key: Option<&UserKey>, format: Format) -> Outcome 
         }),
     };
     Outcome { text, errors }
+}
+
+/// The folders of memories in and below a folder, in the order of their names.
+pub(crate) fn memories_below(dir: &Path, errors: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    find_memories(dir, MAX_DEPTH, &mut folders, errors);
+    folders
 }
 
 /// Collects the folders that hold a lock or a generation, in the order of their names. What

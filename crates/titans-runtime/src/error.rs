@@ -8,6 +8,8 @@ use thiserror::Error;
 use titans_core::{ConfigError, StateError};
 use titans_store::{ShardId, StoreError, is_passing};
 
+use crate::existing::ExistingError;
+
 /// Why the runtime could not do what was asked.
 ///
 /// An error about a call (rows of the wrong width, a full queue) leaves the memory as it
@@ -29,6 +31,9 @@ pub enum RuntimeError {
         /// What would be accepted, in words.
         expected: &'static str,
     },
+    /// A folder does not say what its memories are.
+    #[error(transparent)]
+    Existing(#[from] ExistingError),
     /// A file or a folder of a memory was refused.
     #[error(transparent)]
     Store(Arc<StoreError>),
