@@ -17,16 +17,11 @@ const TOMS: u64 = 1007;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::temp_dir().join(format!("forget-user-{}", std::process::id()));
-    let config = RuntimeConfig {
+    let config = RuntimeConfig::default()
         // Tokens are kept as they came, so that forgetting an item can be exact. It also means
         // that there is something to find on the disk.
-        ledger: LedgerConfig {
-            replay_bytes: 16 << 20,
-            ..LedgerConfig::default()
-        },
-        backups: Some(BackupConfig::new(dir.join("backups"))),
-        ..RuntimeConfig::default()
-    };
+        .with_ledger(LedgerConfig::default().with_replay_bytes(16 << 20))
+        .with_backups(BackupConfig::new(dir.join("backups")));
     let runtime = Runtime::open(dir.join("memories"), config)?;
     let (ada, tom) = (runtime.user("ada")?, runtime.user("tom")?);
     learn(&ada, 0)?;

@@ -31,18 +31,14 @@ fn embed(text: &str) -> Vec<f32> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::temp_dir().join(format!("notes-{}", std::process::id()));
-    let mut config = RuntimeConfig {
+    // `--config FILE` in place of the defaults; `TITANMEM_DEVICE=cuda` and the like go over it.
+    let config = match std::env::args().skip_while(|arg| arg != "--config").nth(1) {
+        Some(file) => RuntimeConfig::read(file)?,
         // Tokens are kept as they came, so that forgetting can be exact.
-        ledger: LedgerConfig {
-            replay_bytes: 64 << 20,
-            ..LedgerConfig::default()
-        },
-        ..RuntimeConfig::default()
+        None => RuntimeConfig::default()
+            .with_ledger(LedgerConfig::default().with_replay_bytes(64 << 20)),
     };
-    // `--device cuda` and the like; without it the CPU.
-    if let Some(device) = std::env::args().skip_while(|arg| arg != "--device").nth(1) {
-        config.device = device.parse()?;
-    }
+    let config = config.overridden_by_environment()?;
     let runtime = Runtime::open(&dir, config)?;
     let memory = runtime.user("ada")?;
     for (id, note) in (0_u64..).zip(NOTES) {

@@ -29,6 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     (config.chunk_tokens, config.queue_tokens) = (64, 256);
     // Saving waits for the disk, so several may wait at once.
     config.savers = 4;
+    // What the environment says goes over that: `TITANMEM_SAVERS=1`, `TITANMEM_CHUNK_TOKENS=32`.
+    let mut config = config.overridden_by_environment()?;
     config.resident_bytes = ROOM * config.bytes_per_user();
     let runtime = Runtime::open(&dir, config)?;
 

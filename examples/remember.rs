@@ -4,11 +4,8 @@ use std::io::{ErrorKind, Write};
 use titanmem::{Rows, Runtime, RuntimeConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = RuntimeConfig::default();
-    // `--device cuda`, `wgpu` or `auto`; without it the CPU.
-    if let Some(device) = std::env::args().skip_while(|arg| arg != "--device").nth(1) {
-        config.device = device.parse()?;
-    }
+    // `TITANMEM_DEVICE=cuda`, `TITANMEM_CHUNK_TOKENS=512` and the like change a default.
+    let config = RuntimeConfig::default().overridden_by_environment()?;
     let dir = std::env::temp_dir().join(format!("memories-{}", std::process::id()));
     let runtime = Runtime::open(dir, config)?;
     let alice = runtime.user("alice")?;

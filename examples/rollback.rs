@@ -33,16 +33,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (pager, alerts) = mpsc::channel();
         let runtime = Runtime::open(
             &dir,
-            RuntimeConfig {
-                chunk_tokens: POISONED,
-                recall_watch: Some(RecallWatch {
-                    look_every: POISONED,
-                    on_drop,
-                    ..RecallWatch::default()
-                }),
-                alerts: Alerts::to(Arc::new(Pager(pager))),
-                ..RuntimeConfig::default()
-            },
+            RuntimeConfig::default()
+                .with_chunk_tokens(POISONED)
+                .with_recall_watch(
+                    RecallWatch::default()
+                        .with_look_every(POISONED)
+                        .with_on_drop(on_drop),
+                )
+                .with_alerts(Alerts::to(Arc::new(Pager(pager)))),
         )?;
         let memory = runtime.user("alice")?;
         let (keys, values) = (made_up(1, FACTS * DIM), made_up(2, FACTS * DIM));

@@ -213,7 +213,7 @@
 //! | --- | --- |
 //! | What survives a crash, a full disk, a damaged file? | [`guide::durability`] |
 //! | How much fits, and how is recall watched? | [`guide::recall`] |
-//! | Which setting changes recall, speed or size? | [`guide::tuning`] |
+//! | Which setting changes recall, speed or size, and how is it written in a file? | [`guide::tuning`] |
 //! | How is it sized, backed up, watched, restored, upgraded? | [`guide::operations`] |
 //! | What is protected, and what is not? | [`guide::security`] |
 //! | Users, tickets, threads, metrics | [`runtime`] |
@@ -248,7 +248,7 @@ pub use titans_runtime::tokio;
 #[doc(inline)]
 pub use titans_runtime::{
     Durability, ItemId, MemorySnapshot, RecallInfo, Recalled, Rows, Runtime, RuntimeConfig,
-    RuntimeError, Ticket, UserId, UserMemory, WhenFull,
+    RuntimeError, SettingsError, Ticket, UserId, UserMemory, WhenFull,
 };
 
 // These have their pages in the modules.
@@ -258,12 +258,13 @@ pub use memory::{ConfigError, MirasConfig, Products};
 pub use runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
     CloseReport, Element, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig, Neighbour,
-    OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, ShardId, Stats,
-    StoredItem, StoredUser, TickReport, UserReport, Users, describe_metrics,
+    OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, SettingName, ShardId,
+    Stats, StoredItem, StoredUser, TickReport, UserReport, Users, describe_metrics,
 };
 #[doc(no_inline)]
 pub use runtime::{
-    CommandError, IoError, ObserveError, OpenError, RecallError, RowsError, Stopped, WaitError,
+    CommandError, ExistingError, IoError, ObserveError, OpenError, RecallError, RowsError, Stopped,
+    WaitError,
 };
 #[doc(no_inline)]
 pub use store::{FolderMode, StoreConfig, StoreError};

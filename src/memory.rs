@@ -49,10 +49,10 @@ pub use titans_core::{
     Activation, AttentionalBias, ChoiceDescriptor, ComputeDevice, ConfigError, DotProduct,
     ElasticNet, FactorizedMlp, ForgetScope, GateSpan, GatedMlp, GatedResidualMlp, GradientBase,
     GradientDescent, Huber, HuberForm, Kl, L2, L2Retention, L2Scale, LearningAlgorithm, LevelError,
-    Lp, Lq, Matrix, MemoryArchitecture, MemoryConfig, MirasConfig, Mlp, Momentum, NewtonSchulz,
-    NewtonSchulzSchedule, NoRetention, NormalisedStep, Params, Preset, Products, Reduction,
-    RetentionGate, RetentionTarget, RowNorm, SparseChannelMlp, SparseGate, SurpriseSigmoid,
-    SwiGluMlp, UpdateConfig, Wrap,
+    Lp, Lq, Matrix, MemoryArchitecture, MemoryConfig, MemoryDescriptor, MirasConfig, Mlp, Momentum,
+    NewtonSchulz, NewtonSchulzSchedule, NoRetention, NormalisedStep, Params, Preset, Products,
+    Reduction, RetentionGate, RetentionTarget, RowNorm, SparseChannelMlp, SparseGate,
+    SurpriseSigmoid, SwiGluMlp, UpdateConfig, Wrap,
 };
 // The memory, its state, and what is handed to it.
 #[doc(inline)]

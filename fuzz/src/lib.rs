@@ -22,11 +22,7 @@ pub fn limits() -> Limits {
 
 /// The store under test.
 pub fn config(mode: SaveMode) -> StoreConfig {
-    StoreConfig {
-        limits: limits(),
-        mode,
-        ..StoreConfig::default()
-    }
+    StoreConfig::default().with_limits(limits()).with_mode(mode)
 }
 
 /// Files that are whole: exact, compact and tiny.

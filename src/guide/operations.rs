@@ -36,13 +36,9 @@
 //! use std::time::Duration;
 //! use titanmem::{BackupConfig, BackupDriver, RuntimeConfig};
 //!
-//! let config = RuntimeConfig {
-//!     backups: Some(BackupConfig {
-//!         driver: BackupDriver::Thread { look_every: Duration::from_secs(300) },
-//!         ..BackupConfig::new("/backups/titanmem")
-//!     }),
-//!     ..RuntimeConfig::default()
-//! };
+//! let backups = BackupConfig::new("/backups/titanmem")
+//!     .with_driver(BackupDriver::Thread { look_every: Duration::from_secs(300) });
+//! let config = RuntimeConfig::default().with_backups(backups);
 //! ```
 //!
 //! Without a driver your program calls [`Runtime::tick`](crate::Runtime::tick) every few minutes.
@@ -108,7 +104,7 @@
 //! let mut config = RuntimeConfig::default();
 //! // Every second, so that this example need not wait for a day.
 //! let every = Duration::from_secs(1);
-//! config.backups = Some(BackupConfig { every, ..BackupConfig::new(backups) });
+//! config.backups = Some(BackupConfig::new(backups).with_every(every));
 //! let runtime = Runtime::open(&server, config)?;
 //! runtime.user("ada")?.observe(row, row)?.wait()?;
 //! let taken = runtime.tick(SystemTime::now())?.backed_up;

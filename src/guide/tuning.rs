@@ -32,20 +32,7 @@
 //!
 //! The presets with momentum have [`momentum_decay`](crate::memory::Momentum) besides: larger
 //! carries surprise further into later tokens, and asks for a smaller step.
-//!
-//! # The names of the article
-//!
-//! The defaults of the article are those of [`Preset::Article`](crate::Preset::Article).
-//!
-//! | article | its value | here |
-//! | --- | --- | --- |
-//! | `surprise_threshold` | 0.15 | [`UpdateConfig::surprise_threshold`](crate::memory::UpdateConfig::surprise_threshold): the relative error of one token, not a share of the gradient |
-//! | `top_k_ratio` | 0.02 | in `article` [`SparseGate::Elements`](crate::memory::SparseGate::Elements)` { ratio }`. `sparse` has no ratio: there it is `active_channels / channels`, 64 of 8192 or 0.0078 |
-//! | `alpha_lambda` | 0.8 | [`SurpriseSigmoid::gain`](crate::memory::SurpriseSigmoid::gain) |
-//! | `alpha_gamma` | 0.2 | [`SurpriseSigmoid::offset`](crate::memory::SurpriseSigmoid::offset); 9 in `sparse`, because 0.2 forgets at least 45 % at every update |
-//! | `chunk_size` | 4096 | two settings: [`UpdateConfig::update_size`](crate::memory::UpdateConfig::update_size), the tokens of one update, 4096 in `article` and 1 in `sparse`; and [`RuntimeConfig::chunk_tokens`](crate::RuntimeConfig::chunk_tokens), the tokens between two published snapshots, 4096 in both |
-//! | `eta` | 1e-4 | `step_size` of the learning algorithm: [`GradientDescent`](crate::memory::GradientDescent) in `article`; 1 in `sparse`, where [`NormalisedStep`](crate::memory::NormalisedStep) makes it the fraction of the error that is removed |
-//! | `beta` | 0.9 | [`SurpriseSigmoid::smoothing`](crate::memory::SurpriseSigmoid::smoothing): it smooths the surprise, a number. It has no counterpart in [`Momentum::momentum_decay`](crate::memory::Momentum::momentum_decay), which decays gradients |
+#![doc = include_str!("../../docs/parameters.md")]
 //!
 //! # The runtime: [`RuntimeConfig`](crate::RuntimeConfig)
 //!
@@ -75,6 +62,69 @@
 //! | `precision`: [`Precision`](crate::store::Precision) | what a save rounds | nothing | `ExactWeights`: momenta in 16 bits, about a quarter less. `Compact`: everything in 16 bits, for idle users and export only; small changes are lost with every save |
 //! | `delta_check` | whether an account of changes is checked | it is believed | `Compare` costs more than the save; for tests |
 //! | `limits` | what is accepted from a file | 256 MiB, 16 Mi values | larger memories need larger limits |
+//!
+//! # As a file
+//!
+//! [`RuntimeConfig::read`](crate::RuntimeConfig::read) reads a file in TOML, or in JSON if its name
+//! ends so; [`from_toml`](crate::RuntimeConfig::from_toml) and
+//! [`to_toml`](crate::RuntimeConfig::to_toml) are for texts. What the file does not name keeps its
+//! default. These are all tables; each key has the name of its field.
+//!
+//! ```
+//! use titanmem::RuntimeConfig;
+//!
+//! let config = RuntimeConfig::from_toml(
+//!     r#"
+//!     [memory]
+//!     preset = "sparse"           # and what is to be other than it says:
+//!     key_dim = 128
+//!     surprise_threshold = 0.5    # a name of the article, or our own: update.surprise_threshold
+//!
+//!     [memory.architecture]       # also attentional_bias, retention_gate, learning_algorithm
+//!     channels = 4096             # another `name = ".."` asks for all of its parameters
+//!
+//!     [runtime]
+//!     device = "cpu"              # auto, cpu, cuda, cuda:N, wgpu
+//!     chunk_tokens = 512
+//!     when_full = "busy"          # or "block"
+//!     durability = "interval:5s"  # or "every-chunk", "async:4"
+//!     resident_bytes = "8GiB"     # or a whole number of bytes
+//!     compute_threads = "auto"    # or a whole number
+//!
+//!     [ledger]
+//!     replay_bytes = "64MiB"
+//!
+//!     [recall_watch]              # enabled = false for none
+//!     on_drop = "roll-back"
+//!
+//!     [store]                     # its limits are max_file_bytes and max_params
+//!     mode = "by-size:8MiB"       # or "snapshot", "journal"
+//!
+//!     [backups]                   # without this table there are none
+//!     dir = "/backups/titanmem"
+//!     every = "24h"
+//!     driver = "thread:5m"        # or "program"
+//!     "#,
+//! )?;
+//! assert_eq!(config.memory.key_dim, 128);
+//! # Ok::<(), titanmem::SettingsError>(())
+//! ```
+//!
+//! Sizes have the units KiB, MiB, GiB and TiB, durations ns, us, ms, s, m, h and d, after a whole
+//! number. An unknown key is refused with the nearest known one, a wrong value with what is
+//! expected; NaN and infinity are no values. What is code is in no file: alerts, and the attachment
+//! of backups. `RuntimeConfig` is also `Serialize` and `Deserialize`, in the same form.
+//!
+//! The memory of a folder is in its files: `titanmem inspect --config memories` prints it as such a
+//! text, and [`Runtime::open_existing`](crate::Runtime::open_existing) opens the folder without one.
+//!
+//! # From the environment
+//!
+//! [`RuntimeConfig::overridden_by_environment`](crate::RuntimeConfig::overridden_by_environment)
+//! reads the same settings from variables: `TITANMEM_`, the table, the key, without the table for
+//! `[memory]` and `[runtime]`. So `TITANMEM_CHUNK_TOKENS=512`, `TITANMEM_LEDGER_MAX_BYTES=4MiB`,
+//! `TITANMEM_UPDATE_FORGET=dense`, `TITANMEM_TOP_K_RATIO=0.02`. A variable that begins so and is no
+//! setting is refused, but for those that other parts of the library read.
 //!
 //! The variable `TITANMEM_SIMD` takes narrower vectors for the loops of this library: slower,
 //! with the same bits. Which processors have which speed: [docs/platforms.md].

@@ -14,10 +14,12 @@ const MAX_DEPTH: usize = 8;
 /// which a repair of the file system leaves things, which only the administrator may read.
 const SKIPPED: [&str; 2] = ["quarantine", "lost+found"];
 
-/// Collects the folders that hold a lock or a generation, in the order of their names. What
-/// cannot be listed is told, and the rest is looked at.
-pub(crate) fn find_memories(dir: &Path, found: &mut Vec<PathBuf>, errors: &mut Vec<String>) {
-    find_below(dir, MAX_DEPTH, found, errors);
+/// The folders in and below a folder that hold a lock or a generation, in the order of their
+/// names. What cannot be listed is told, and the rest is looked at.
+pub(crate) fn memories_below(dir: &Path, errors: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    find_below(dir, MAX_DEPTH, &mut folders, errors);
+    folders
 }
 
 fn find_below(dir: &Path, depth: usize, found: &mut Vec<PathBuf>, errors: &mut Vec<String>) {

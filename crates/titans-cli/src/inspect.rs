@@ -113,6 +113,7 @@ fn file(summary: &FileSummary) -> String {
         Precision::Exact => "exact",
         Precision::ExactWeights => "exact but for momenta",
         Precision::Compact => "compact",
+        _ => "of another precision",
     };
     let encrypted = match summary.encrypted {
         true => ", encrypted",
@@ -135,7 +136,7 @@ fn choice(choice: &ChoiceRecord) -> String {
 
 /// Most numbers were 32 bits wide once. Those are printed as such: 0.8, not the number of 64
 /// bits that is closest to it.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let narrow = value as f32;
     match f64::from(narrow) == value {
         true => narrow.to_string(),

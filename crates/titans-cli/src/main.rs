@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod backup;
+mod config;
 mod date;
 mod diff;
 mod folder;
@@ -48,11 +49,14 @@ Forget this user:            titanmem forget memories/users/7f/3a/... --yes";
 enum Command {
     /// Describes one file and checks all of it. Never prints a value.
     #[command(
-        after_help = "Example:\n  titanmem inspect memories/7f3a/g-00000000000000000042.titanmem"
+        after_help = "Examples:\n  titanmem inspect memories/7f3a/g-00000000000000000042.titanmem\n  titanmem inspect --config memories > titanmem.toml"
     )]
     Inspect {
-        /// The file.
+        /// The file; with --config also a folder with memories in it or below it.
         file: PathBuf,
+        /// Print the configuration of the memory instead, as TOML that a runtime reads.
+        #[arg(long)]
+        config: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -247,8 +251,16 @@ fn finish(mut outcome: Outcome) -> ExitCode {
 
 fn run(command: &Command) -> Result<Outcome, Failure> {
     match command {
-        Command::Inspect { file, common } => {
-            Ok(inspect::run(file, common.key()?.as_ref(), common.format()))
+        Command::Inspect {
+            file,
+            config,
+            common,
+        } => {
+            let key = common.key()?;
+            match config {
+                true => config::run(file, key.as_ref(), common.format()),
+                false => Ok(inspect::run(file, key.as_ref(), common.format())),
+            }
         }
         Command::Verify { dir, common } => {
             Ok(verify::run(dir, common.key()?.as_ref(), common.format()))

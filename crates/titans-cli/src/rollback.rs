@@ -24,10 +24,7 @@ pub(crate) fn run(
     format: Format,
 ) -> Result<Outcome, Failure> {
     let shard = folder::owner(dir, key.as_ref())?;
-    let config = StoreConfig {
-        folders,
-        ..StoreConfig::default()
-    };
+    let config = StoreConfig::default().with_folders(folders);
     let (mut store, recovery) = match key {
         Some(key) => MemoryStore::open_encrypted(dir, shard, config, key)?,
         None => MemoryStore::open(dir, shard, config)?,

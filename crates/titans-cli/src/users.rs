@@ -8,7 +8,7 @@ use serde::Serialize;
 use titans_store::{FolderSummary, ShardId, UserKey};
 
 use crate::date;
-use crate::folder::{find_memories, owner, parse_shard};
+use crate::folder::{memories_below, owner, parse_shard};
 use crate::outcome::{Failure, Format, Outcome};
 
 #[derive(Debug, Serialize)]
@@ -30,8 +30,8 @@ struct User {
 }
 
 pub(crate) fn run(dir: &Path, key: Option<&UserKey>, format: Format) -> Result<Outcome, Failure> {
-    let (mut folders, mut errors) = (Vec::new(), Vec::new());
-    find_memories(dir, &mut folders, &mut errors);
+    let mut errors = Vec::new();
+    let folders = memories_below(dir, &mut errors);
     let mut users = Vec::new();
     for folder in folders {
         match FolderSummary::of(&folder) {

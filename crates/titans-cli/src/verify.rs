@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use titans_store::{FileVerdict, Limits, UserKey, verify_dir_with};
 
-use crate::folder::find_memories;
+use crate::folder::memories_below;
 use crate::outcome::{Format, Outcome, to_json};
 
 #[derive(Debug, Default, Serialize)]
@@ -31,9 +31,8 @@ struct Verdict {
 }
 
 pub(crate) fn run(dir: &Path, key: Option<&UserKey>, format: Format) -> Outcome {
-    let mut folders = Vec::new();
     let mut errors = Vec::new();
-    find_memories(dir, &mut folders, &mut errors);
+    let folders = memories_below(dir, &mut errors);
     if folders.is_empty() && errors.is_empty() {
         return Outcome::error(format!("there is no memory in {}", dir.display()));
     }

@@ -101,6 +101,30 @@ fn inspect_describes_a_file() {
 }
 
 #[test]
+fn inspect_prints_numbers_as_wide_as_they_were() {
+    let root = tempfile::tempdir().unwrap();
+    let shard = ShardId([1; 16]);
+    let mut image = image(shard);
+    let narrow = [
+        ("gain".to_owned(), f64::from(0.8_f32)),
+        ("wide".to_owned(), 0.1 + 0.2),
+    ];
+    image.model.retention_gate.params = narrow.into();
+    let (mut store, _) = MemoryStore::open(root.path(), shard, StoreConfig::default()).unwrap();
+    store.save(&image).unwrap();
+    let file = root.path().join(Generation::new(1).file_name());
+    let text = stdout(&titanmem(&["inspect", file.to_str().unwrap()]));
+    assert!(
+        text.contains("(gain=0.8 wide=0.30000000000000004)"),
+        "{text}"
+    );
+    assert!(
+        text.contains(" UTC, ") && !text.contains("since 1970"),
+        "{text}"
+    );
+}
+
+#[test]
 fn inspect_names_what_is_wrong_in_one_line() {
     let root = tempfile::tempdir().unwrap();
     let dirs = memories(root.path());

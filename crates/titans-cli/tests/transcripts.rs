@@ -71,10 +71,7 @@ fn image(chunk: u64) -> MemoryImage {
 }
 
 fn save(dir: &Path, mode: SaveMode, key: Option<&UserKey>) {
-    let config = StoreConfig {
-        mode,
-        ..StoreConfig::default()
-    };
+    let config = StoreConfig::default().with_mode(mode);
     let (mut store, _) = match key {
         Some(key) => MemoryStore::open_encrypted(dir, SHARD, config, key.clone()).unwrap(),
         None => MemoryStore::open(dir, SHARD, config).unwrap(),

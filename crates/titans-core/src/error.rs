@@ -42,15 +42,19 @@ pub enum ConfigError {
         /// Comma-separated names that exist.
         known: String,
     },
-    /// A choice is known, but a parameter is missing, unknown or out of range.
-    #[error("{choice} {name:?} does not take these parameters: {params}")]
-    Params {
+    /// A choice is known, but a parameter is missing, unknown or of another form.
+    #[error("{choice} {name:?}: {param} is {found}, expected {expected}")]
+    Param {
         /// Which of the four choices.
         choice: &'static str,
         /// Its name.
         name: String,
-        /// The parameters as given.
-        params: String,
+        /// Which parameter.
+        param: String,
+        /// What was given.
+        found: String,
+        /// What would be accepted, in words.
+        expected: String,
     },
     /// The environment asks for vectors that this machine does not have.
     #[error(transparent)]

@@ -69,9 +69,9 @@ pub use layer::{
 };
 pub use memory::{
     DecayOrder, DeltaChunk, DeltaResult, ForgetScope, Form, GateSpan, GateValues, GradientBase,
-    HostState, MemoryConfig, MemoryState, NeuralMemory, Passed, ReadTime, Reading, Reduction,
-    SparseDelta, SparseGate, StateDelta, StateRole, StateTensor, Tail, TokenGates, Tokens,
-    UpdateConfig, UpdatePlan, WriteReport, delta_chunk,
+    HostState, MemoryConfig, MemoryDescriptor, MemoryState, NeuralMemory, Passed, ReadTime,
+    Reading, Reduction, SparseDelta, SparseGate, StateDelta, StateRole, StateTensor, Tail,
+    TokenGates, Tokens, UpdateConfig, UpdatePlan, WriteReport, delta_chunk,
 };
 pub use miras::{
     Activation, AttentionalBias, ChoiceDescriptor, DotProduct, ElasticNet, FactorizedMlp, GatedMlp,

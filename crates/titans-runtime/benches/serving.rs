@@ -108,10 +108,7 @@ impl Tokens {
 
 /// The default with nothing saved: what is measured is serving beside learning.
 fn unsaved() -> RuntimeConfig {
-    RuntimeConfig {
-        durability: Durability::Interval(NEVER),
-        ..RuntimeConfig::default()
-    }
+    RuntimeConfig::default().with_durability(Durability::Interval(NEVER))
 }
 
 fn histogram() -> Histogram<u64> {
@@ -185,10 +182,7 @@ fn memory(scale: usize) {
         row("idle users per GiB", &per_gib, "", None);
     }
     let fit = 8;
-    let config = RuntimeConfig {
-        resident_bytes: fit * estimate,
-        ..config
-    };
+    let config = config.with_resident_bytes(fit * estimate);
     let root = tempfile::tempdir().unwrap();
     let runtime = Runtime::open(root.path(), config.clone()).unwrap();
     let before = resident();
@@ -436,15 +430,13 @@ fn throughput(pairs: usize, scale: usize) {
             let each = most.div_ceil(users);
             let watch = Some(RecallWatch::default());
             let rate = |learn_batch, watch| {
-                let config = RuntimeConfig {
-                    durability: Durability::Interval(NEVER),
-                    chunk_tokens: chunk,
-                    queue_tokens: each * chunk,
-                    learn_batch: Some(learn_batch),
-                    recall_watch: watch,
-                    resident_bytes: usize::MAX,
-                    ..RuntimeConfig::preset(preset)
-                };
+                let config = RuntimeConfig::preset(preset)
+                    .with_durability(Durability::Interval(NEVER))
+                    .with_chunk_tokens(chunk)
+                    .with_queue_tokens(each * chunk)
+                    .with_learn_batch(learn_batch)
+                    .with_recall_watch(watch)
+                    .with_resident_bytes(usize::MAX);
                 learn(config, users, each)
             };
             let rates: Vec<_> = (0..pairs)

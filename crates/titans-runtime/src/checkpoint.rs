@@ -1,11 +1,12 @@
 //! A snapshot to an image for the disk and back: the one file that knows both sides.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use titans_core::{
-    ChoiceDescriptor, HostState, MemoryConfig, MemoryState, NeuralMemory, Preset, SparseDelta,
-    StateDelta, StateRole, StateTensor,
+    ChoiceDescriptor, ConfigError, HostState, MemoryConfig, MemoryDescriptor, MemoryState,
+    NeuralMemory, Params, Preset, SparseDelta, StateDelta, StateRole, StateTensor,
 };
 use titans_store::{
     Changed, ChoiceRecord, ImageDelta, MemoryImage, ModelRecord, RecallRecord, TensorDelta,
@@ -18,7 +19,10 @@ use crate::watch::{ProbeScore, Watched};
 
 /// Name of a configuration that is no preset.
 const CUSTOM: &str = "custom";
-/// Key of the update schedule among an image's texts.
+/// Keys of the sizes and of the update schedule among an image's texts.
+const KEY_DIM: &str = "key_dim";
+const VALUE_DIM: &str = "value_dim";
+const SEED: &str = "seed";
 const UPDATE: &str = "update";
 /// Which questions the recall in an image is about.
 const PROBES: &str = "written pairs";
@@ -44,9 +48,9 @@ impl MemoryIdentity {
             digest.update(&value.to_le_bytes());
         }
         let extra = [
-            ("key_dim", config.key_dim.to_string()),
-            ("value_dim", config.value_dim.to_string()),
-            ("seed", config.seed.to_string()),
+            (KEY_DIM, config.key_dim.to_string()),
+            (VALUE_DIM, config.value_dim.to_string()),
+            (SEED, config.seed.to_string()),
             (UPDATE, update_text(config)),
         ];
         Self {
@@ -167,6 +171,45 @@ impl MemoryIdentity {
     }
 }
 
+/// Why the configuration of a memory cannot be told from its file.
+pub(crate) enum Undescribed {
+    /// The file does not say this, or not as a runtime does.
+    Unsaid(&'static str),
+    /// This build has no such memory.
+    Unknown(ConfigError),
+}
+
+/// The configuration of the memory in a file, by what its header says.
+pub(crate) fn described(
+    model: &ModelRecord,
+    extra: &BTreeMap<String, String>,
+) -> Result<MemoryConfig, Undescribed> {
+    fn said<T: FromStr>(
+        extra: &BTreeMap<String, String>,
+        key: &'static str,
+    ) -> Result<T, Undescribed> {
+        let text = extra.get(key);
+        text.and_then(|text| text.parse().ok())
+            .ok_or(Undescribed::Unsaid(key))
+    }
+    let params = extra.get(UPDATE).and_then(|text| update_params(text));
+    let params = params.ok_or(Undescribed::Unsaid(UPDATE))?;
+    let descriptor = MemoryDescriptor {
+        key_dim: said(extra, KEY_DIM)?,
+        value_dim: said(extra, VALUE_DIM)?,
+        seed: said(extra, SEED)?,
+        architecture: descriptor(&model.architecture),
+        attentional_bias: descriptor(&model.attentional_bias),
+        retention_gate: descriptor(&model.retention_gate),
+        learning_algorithm: descriptor(&model.learning_algorithm),
+        update: ChoiceDescriptor {
+            name: UPDATE.to_owned(),
+            params,
+        },
+    };
+    MemoryConfig::from_descriptor(&descriptor).map_err(Undescribed::Unknown)
+}
+
 /// What the file says of recall.
 fn recall_record(watched: &Watched) -> Option<RecallRecord> {
     let ProbeScore { probes, hits } = watched.score;
@@ -239,6 +282,22 @@ fn update_text(config: &MemoryConfig) -> String {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     words.join(" ")
+}
+
+/// What [`update_text`] has written.
+fn update_params(text: &str) -> Option<Params> {
+    let words = text.split_whitespace().map(|word| {
+        let (name, value) = word.split_once('=')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    });
+    words.collect()
+}
+
+fn descriptor(record: &ChoiceRecord) -> ChoiceDescriptor {
+    ChoiceDescriptor {
+        name: record.name.clone(),
+        params: record.params.clone(),
+    }
 }
 
 fn choice_record(descriptor: ChoiceDescriptor) -> ChoiceRecord {

@@ -1,5 +1,20 @@
 //! What a runtime is told once.
 
+mod article;
+mod choices;
+mod environment;
+mod error;
+mod fields;
+mod memory;
+mod names;
+mod quantity;
+mod reader;
+mod setting;
+mod text;
+mod value;
+
+pub use self::error::{SettingName, SettingsError};
+
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -15,10 +30,30 @@ use crate::alert::Alerts;
 use crate::backup::BackupConfig;
 use crate::error::{IoError, OpenError, setting};
 use crate::ledger::LedgerConfig;
+use crate::setters::setters;
 use crate::watch::RecallWatch;
 
 /// How a runtime learns, publishes and saves. Every field has a default.
+///
+/// Start from the defaults or from a preset, and name what is to be otherwise:
+///
+/// ```
+/// use titans_core::Preset;
+/// use titans_runtime::{Durability, LedgerConfig, RuntimeConfig};
+///
+/// let config = RuntimeConfig::preset(Preset::Sparse)
+///     .with_chunk_tokens(512)
+///     .with_durability(Durability::Async { max_lag: 4 })
+///     .with_ledger(LedgerConfig::default().with_replay_bytes(64 << 20))
+///     .with_recall_watch(None);
+/// assert_eq!(config.queue_tokens, RuntimeConfig::default().queue_tokens);
+/// ```
+///
+/// [`Runtime::open`](crate::Runtime::open) checks all of it. People write it as a file
+/// ([`read`](Self::read), [`from_toml`](Self::from_toml), and JSON by `serde`) or as variables of
+/// the environment ([`overridden_by_environment`](Self::overridden_by_environment)).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RuntimeConfig {
     /// The memory of every user. Default: the preset `sparse`.
     pub memory: MemoryConfig,
@@ -103,6 +138,7 @@ impl fmt::Debug for StorageHook {
 
 /// What `observe` does when the queue of a user is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// Wait until there is room.
     Block,
@@ -116,6 +152,7 @@ pub enum WhenFull {
 /// what a crash can take: chunks that are visible and not yet durable. The watermarks of a
 /// user ([`Progress`](crate::Progress)) say which those are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// Every chunk becomes a generation of its own; at most two wait for the disk.
     EveryChunk,
@@ -163,6 +200,27 @@ impl Default for RuntimeConfig {
         }
     }
 }
+
+setters!(RuntimeConfig {
+    with_memory => memory: MemoryConfig,
+    with_device => device: ComputeDevice,
+    with_more_devices => more_devices: impl Into<Vec<ComputeDevice>>,
+    with_products => products: Products,
+    with_chunk_tokens => chunk_tokens: usize,
+    with_queue_tokens => queue_tokens: usize,
+    with_when_full => when_full: WhenFull,
+    with_durability => durability: Durability,
+    with_resident_bytes => resident_bytes: usize,
+    with_learners => learners: usize,
+    with_learn_batch => learn_batch: impl Into<Option<usize>>,
+    with_compute_threads => compute_threads: impl Into<Option<usize>>,
+    with_savers => savers: usize,
+    with_ledger => ledger: LedgerConfig,
+    with_recall_watch => recall_watch: impl Into<Option<RecallWatch>>,
+    with_store => store: StoreConfig,
+    with_alerts => alerts: Alerts,
+    with_backups => backups: impl Into<Option<BackupConfig>>,
+});
 
 impl RuntimeConfig {
     /// The defaults around the memory of a preset.

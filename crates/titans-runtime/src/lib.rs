@@ -61,6 +61,7 @@ mod context;
 mod devices;
 mod engine;
 mod error;
+mod existing;
 mod forgetting;
 mod gate;
 mod health;
@@ -80,6 +81,7 @@ mod rows;
 mod runtime;
 mod saver;
 mod scheduler;
+mod setters;
 mod shard;
 mod snapshot;
 mod stats;
@@ -98,11 +100,12 @@ pub use backup::{BackupConfig, BackupDriver, BackupFailure, TickReport};
 pub use closing::{CloseReport, UserReport};
 #[doc(hidden)]
 pub use config::StorageHook;
-pub use config::{Durability, RuntimeConfig, WhenFull};
+pub use config::{Durability, RuntimeConfig, SettingName, SettingsError, WhenFull};
 pub use error::{
     CommandError, IoError, ObserveError, OpenError, RecallError, RowsError, RuntimeError, Stopped,
     WaitError,
 };
+pub use existing::ExistingError;
 pub use forgetting::ForgottenItem;
 pub use health::Health;
 pub use ledger::{ItemId, LedgerConfig, Neighbour};

@@ -80,7 +80,7 @@ fn bits(path: &Path) -> Result<u32, IoError> {
 fn file_bits(folder: u32, mode: FolderMode) -> u32 {
     match mode {
         FolderMode::Group if folder & 0o020 != 0 => 0o600 | (folder & 0o060),
-        FolderMode::Group | FolderMode::OwnerOnly => 0o600,
+        _ => 0o600,
     }
 }
 
@@ -132,8 +132,8 @@ fn read_key(path: &Path, mode: FolderMode) -> Result<Option<RootKey>, OpenError>
         return Err(damaged());
     }
     let exposed = match mode {
-        FolderMode::OwnerOnly => 0o077,
         FolderMode::Group => 0o007,
+        _ => 0o077,
     };
     if metadata.mode() & exposed != 0 {
         return Err(OpenError::RootKeyExposed {

@@ -202,11 +202,11 @@ fn a_sink_may_call_the_runtime() {
         });
         let mut config = config();
         config.alerts = Alerts::to(Arc::clone(&sink) as _);
-        config.recall_watch = Some(RecallWatch {
-            look_every: CHUNK,
-            on_drop: OnDrop::Alert,
-            ..RecallWatch::default()
-        });
+        config.recall_watch = Some(
+            RecallWatch::default()
+                .with_look_every(CHUNK)
+                .with_on_drop(OnDrop::Alert),
+        );
         let runtime = Runtime::open(root.path(), config).unwrap();
         let memory = runtime.user("alice").unwrap();
         let stream = Stream::new(16 * CHUNK, 9);

@@ -49,11 +49,11 @@ impl Place {
     fn config(&self) -> RuntimeConfig {
         let mut config = config();
         config.resident_bytes = config.bytes_per_user();
-        config.backups = Some(BackupConfig {
-            pause: Duration::ZERO,
-            attachment: b"{\"width\":16}".to_vec(),
-            ..BackupConfig::new(self.backups())
-        });
+        config.backups = Some(
+            BackupConfig::new(self.backups())
+                .with_pause(Duration::ZERO)
+                .with_attachment(b"{\"width\":16}".to_vec()),
+        );
         config
     }
 

@@ -22,12 +22,10 @@ fn memory_dir(root: &Path, shard: ShardId) -> PathBuf {
 
 /// A configuration whose queues take whole streams, so that many users wait at once.
 fn batches_of(learn_batch: usize, config: RuntimeConfig) -> RuntimeConfig {
-    RuntimeConfig {
-        chunk_tokens: CHUNK,
-        queue_tokens: 64 * CHUNK,
-        learn_batch: Some(learn_batch),
-        ..config
-    }
+    config
+        .with_chunk_tokens(CHUNK)
+        .with_queue_tokens(64 * CHUNK)
+        .with_learn_batch(learn_batch)
 }
 
 /// What one runtime makes of the streams, each of a user of its own.

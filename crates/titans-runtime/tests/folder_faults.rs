@@ -107,13 +107,7 @@ fn a_root_without_users_gets_a_key() {
 }
 
 fn backed_up(dir: impl Into<PathBuf>) -> RuntimeConfig {
-    RuntimeConfig {
-        backups: Some(BackupConfig {
-            pause: Duration::ZERO,
-            ..BackupConfig::new(dir)
-        }),
-        ..config()
-    }
+    config().with_backups(BackupConfig::new(dir).with_pause(Duration::ZERO))
 }
 
 /// A moment at which every memory without a backup is due.

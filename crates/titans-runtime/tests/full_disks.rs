@@ -128,10 +128,8 @@ fn what_a_full_disk_cannot_take_is_kept_until_it_can() {
 fn a_quota_that_is_used_up_is_waited_for_like_a_full_disk() {
     let root = tempfile::tempdir().unwrap();
     let injector = Injector::default();
-    let config = RuntimeConfig {
-        storage: Some(injector.hook()),
-        ..RuntimeConfig::default()
-    };
+    let mut config = RuntimeConfig::default();
+    config.storage = Some(injector.hook());
     let runtime = Runtime::open(root.path(), config).unwrap();
     let memory = runtime.user("alice").unwrap();
     let stream = Stream::with_widths(TOKENS, 2, WIDTHS);

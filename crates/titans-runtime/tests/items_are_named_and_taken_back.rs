@@ -155,10 +155,7 @@ fn a_rollback_to_before_it_was_forgotten_forgets_it_again() {
 #[test]
 fn the_ledger_is_bounded_and_comes_back_with_the_memory() {
     let root = tempfile::tempdir().unwrap();
-    let ledger = LedgerConfig {
-        max_bytes: 8 << 10,
-        ..LedgerConfig::default()
-    };
+    let ledger = LedgerConfig::default().with_max_bytes(8 << 10);
     let config = || items_config(Preset::Sparse, ledger);
     let mut known = Vec::new();
     for session in 0..4 {
@@ -256,11 +253,9 @@ fn a_rebuilt_memory_is_as_if_the_item_had_never_been_handed_over() {
 #[test]
 fn what_is_older_than_the_kept_tokens_stays_forgotten_approximately() {
     let root = tempfile::tempdir().unwrap();
-    let ledger = LedgerConfig {
+    let ledger = LedgerConfig::default()
         // Room for some hundred tokens beside the two images.
-        replay_bytes: 48 << 10,
-        ..LedgerConfig::default()
-    };
+        .with_replay_bytes(48 << 10);
     let runtime = Runtime::open(root.path(), items_config(Preset::Delta, ledger)).unwrap();
     let memory = runtime.user("alice").unwrap();
     for start in (0..1200).step_by(20) {

@@ -62,11 +62,11 @@ fn config(on_drop: OnDrop, heard: &Arc<Heard>) -> RuntimeConfig {
     // One chunk writes over an eighth of what is known.
     config.chunk_tokens = 3 * CHUNK;
     config.queue_tokens = PAIRS;
-    config.recall_watch = Some(RecallWatch {
-        on_drop,
-        look_every: 3 * CHUNK,
-        ..RecallWatch::default()
-    });
+    config.recall_watch = Some(
+        RecallWatch::default()
+            .with_on_drop(on_drop)
+            .with_look_every(3 * CHUNK),
+    );
     config.alerts = Alerts::to(Arc::clone(heard) as _);
     config
 }

@@ -56,16 +56,16 @@ fn settings(place: &Path) -> RuntimeConfig {
     config.savers = 2;
     config.durability = Durability::Async { max_lag: 3 };
     config.store.mode = SaveMode::Journal;
-    config.backups = Some(BackupConfig {
-        every: Duration::from_secs(2),
-        keep: 2,
-        pause: Duration::from_secs(1),
-        per_tick: 5,
-        driver: BackupDriver::Thread {
-            look_every: Duration::from_millis(500),
-        },
-        ..BackupConfig::new(place.join("backups"))
-    });
+    config.backups = Some(
+        BackupConfig::new(place.join("backups"))
+            .with_every(Duration::from_secs(2))
+            .with_keep(2)
+            .with_pause(Duration::from_secs(1))
+            .with_per_tick(5)
+            .with_driver(BackupDriver::Thread {
+                look_every: Duration::from_millis(500),
+            }),
+    );
     config
 }
 

@@ -62,11 +62,9 @@ fn chunk_after_chunk_is_learned_in_the_same_buffers() {
     const WARM_UP: usize = 3;
     const MEASURED: usize = 8;
 
-    let config = RuntimeConfig {
+    let config = RuntimeConfig::default()
         // Saving is another matter: it encodes the whole state.
-        durability: Durability::Interval(Duration::from_secs(3600)),
-        ..RuntimeConfig::default()
-    };
+        .with_durability(Durability::Interval(Duration::from_secs(3600)));
     let chunk = config.chunk_tokens;
     let widths = (config.memory.key_dim, config.memory.value_dim);
     // A chunk's own rows are a fresh buffer each; the state is twice as large.

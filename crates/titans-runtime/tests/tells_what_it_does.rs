@@ -76,12 +76,10 @@ impl Traced {
 fn settings(place: &Path) -> RuntimeConfig {
     let mut config = config();
     config.resident_bytes = config.bytes_per_user();
-    let backups = BackupConfig {
-        pause: Duration::ZERO,
+    let backups = BackupConfig::new(place.join("backups"))
+        .with_pause(Duration::ZERO)
         // Due at any time of day.
-        every: Duration::from_secs(1),
-        ..BackupConfig::new(place.join("backups"))
-    };
+        .with_every(Duration::from_secs(1));
     config.backups = Some(backups);
     config
 }

@@ -42,10 +42,8 @@ fn settled(runtime: &Runtime) -> usize {
 /// What some users do, and how far what is said may be from what is.
 fn grows_as_it_says(what: &str, users: usize, act: impl Fn(&UserMemory, &Stream)) {
     let root = tempfile::tempdir().unwrap();
-    let config = RuntimeConfig {
-        durability: Durability::Interval(Duration::from_secs(3600)),
-        ..RuntimeConfig::default()
-    };
+    let config =
+        RuntimeConfig::default().with_durability(Durability::Interval(Duration::from_secs(3600)));
     let widths = (config.memory.key_dim, config.memory.value_dim);
     let runtime = Runtime::open(root.path(), config).unwrap();
     let stream = Stream::with_widths(4096, 1, widths);
@@ -133,10 +131,8 @@ fn what_is_saved_leaves() {
     // A hundred users, room for two: what has been saved leaves, although the next save by
     // the policy is an hour away.
     let root = tempfile::tempdir().unwrap();
-    let mut config = RuntimeConfig {
-        durability: Durability::Interval(Duration::from_secs(3600)),
-        ..RuntimeConfig::default()
-    };
+    let mut config =
+        RuntimeConfig::default().with_durability(Durability::Interval(Duration::from_secs(3600)));
     config.resident_bytes = 2 * config.bytes_per_user();
     let budget = config.resident_bytes;
     let widths = (config.memory.key_dim, config.memory.value_dim);

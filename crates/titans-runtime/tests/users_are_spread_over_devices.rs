@@ -12,13 +12,11 @@ use titans_runtime::{Rows, Runtime, RuntimeConfig};
 const USERS: usize = 6;
 
 fn config(more_devices: Vec<ComputeDevice>) -> RuntimeConfig {
-    RuntimeConfig {
-        more_devices,
-        learners: 2,
-        chunk_tokens: CHUNK,
-        queue_tokens: 64 * CHUNK,
-        ..RuntimeConfig::preset(Preset::Titans)
-    }
+    RuntimeConfig::preset(Preset::Titans)
+        .with_more_devices(more_devices)
+        .with_learners(2)
+        .with_chunk_tokens(CHUNK)
+        .with_queue_tokens(64 * CHUNK)
 }
 
 /// Learns a stream of each user, or opens what was learned; gives what each recalls of its own

@@ -124,11 +124,9 @@ impl Bench {
     }
 
     fn store(&self, name: &str, mode: SaveMode) -> MemoryStore {
-        let config = StoreConfig {
-            mode,
-            precision: Precision::ExactWeights,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig::default()
+            .with_mode(mode)
+            .with_precision(Precision::ExactWeights);
         MemoryStore::open(&self.dir.join(name), SHARD, config)
             .unwrap()
             .0
@@ -494,11 +492,9 @@ fn bytes() {
     for (name, bytes, goal) in rows {
         println!("{name:<58}{bytes:>10} bytes  {goal}");
     }
-    let config = StoreConfig {
-        mode: SaveMode::Journal,
-        precision: Precision::ExactWeights,
-        ..StoreConfig::default()
-    };
+    let config = StoreConfig::default()
+        .with_mode(SaveMode::Journal)
+        .with_precision(Precision::ExactWeights);
     let root = tempfile::tempdir().unwrap();
     let (mut store, _) = MemoryStore::open(&root.path().join("s"), SHARD, config).unwrap();
     store.save(&image).unwrap();

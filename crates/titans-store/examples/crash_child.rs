@@ -30,10 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn save(dir: &Path, broken: &str) -> Result<(), Box<dyn Error>> {
     // Two sessions: whole files, then a base and records.
     for mode in [SaveMode::Snapshot, SaveMode::Journal] {
-        let config = StoreConfig {
-            mode,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig::default().with_mode(mode);
         let storage = Lazy {
             disk: DiskStorage::create(dir)?,
             flushes_files: broken != "no-file-sync",

@@ -18,7 +18,8 @@
 //!   one, and recovers the newest that verifies.
 //! - [`MemoryStore::save_delta`] appends what changed to a journal, with one flush.
 //! - [`RecordLog`] keeps what belongs to a memory and is no weight, beside its generations.
-//! - [`read_newest`], [`MemoryReader`], [`verify_dir`], [`FolderSummary`] and [`inspect`] only look.
+//! - [`read_newest`], [`MemoryReader`], [`verify_dir`], [`FolderSummary`], [`inspect`] and
+//!   [`inspect_newest`] only look.
 //! - [`MemoryStore::roll_back_to`] writes an older generation anew; [`forget`] removes all,
 //!   and its [receipt](ForgetReceipt) says what remains in each [`Place`].
 //! - [`StoreError::class`] and [`StoreError::may_heal`] say what to do about an error.
@@ -122,7 +123,8 @@ pub use store::{
     DeltaCheck, Erasure, FileVerdict, FolderSummary, ForgetReceipt, Generation, Inventory, Item,
     Kept, Left, LogContents, MemoryReader, MemoryStore, NetworkFolders, Place, PlaceReport,
     RecordLog, Recovery, SaveMode, Saved, SavedForm, Skipped, StoreConfig, TornTail, forget,
-    forget_on, is_forgotten, read_newest, remove_backup_folder, verify_dir, verify_dir_with,
+    forget_on, inspect_newest, is_forgotten, read_newest, remove_backup_folder, verify_dir,
+    verify_dir_with,
 };
 
 /// The example of the crate's page is compiled, too.

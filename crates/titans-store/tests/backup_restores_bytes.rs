@@ -34,10 +34,7 @@ impl Place {
     }
 
     fn saved(&self, mode: SaveMode, count: u64) -> MemoryStore {
-        let config = StoreConfig {
-            mode,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig::default().with_mode(mode);
         let (mut store, _) = MemoryStore::open(&self.at("shard"), SHARD, config).unwrap();
         for chunk in 1..=count {
             store.save(&image(chunk)).unwrap();

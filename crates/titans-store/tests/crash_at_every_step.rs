@@ -22,15 +22,10 @@ const SNAPSHOTS: StoreConfig = config(SaveMode::Snapshot);
 const JOURNAL: StoreConfig = config(SaveMode::Journal);
 
 const fn config(mode: SaveMode) -> StoreConfig {
-    StoreConfig {
-        keep_old: 3,
-        limits: LIMITS,
-        mode,
-        precision: titans_store::Precision::Exact,
-        delta_check: titans_store::DeltaCheck::Compare,
-        network: titans_store::NetworkFolders::Refuse,
-        folders: titans_store::FolderMode::OwnerOnly,
-    }
+    StoreConfig::standard()
+        .with_limits(LIMITS)
+        .with_mode(mode)
+        .with_delta_check(titans_store::DeltaCheck::Compare)
 }
 
 const LIMITS: titans_store::Limits = titans_store::Limits::standard();

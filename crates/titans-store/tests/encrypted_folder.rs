@@ -13,10 +13,7 @@ use titans_store::{
     TensorRole, UserKey, forget, read_newest, verify_dir_with,
 };
 
-const CONFIG: fn(SaveMode) -> StoreConfig = |mode| StoreConfig {
-    mode,
-    ..StoreConfig::default()
-};
+const CONFIG: fn(SaveMode) -> StoreConfig = |mode| StoreConfig::default().with_mode(mode);
 
 /// Text and numbers that must not be found on the disk.
 const CANARY: &str = "canary-3141592653589793";

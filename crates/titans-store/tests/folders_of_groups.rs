@@ -19,15 +19,9 @@ const GROUP: StoreConfig = config(FolderMode::Group);
 const OWNER: StoreConfig = config(FolderMode::OwnerOnly);
 
 const fn config(folders: FolderMode) -> StoreConfig {
-    StoreConfig {
-        keep_old: 3,
-        limits: Limits::standard(),
-        mode: titans_store::SaveMode::Journal,
-        precision: titans_store::Precision::Exact,
-        delta_check: titans_store::DeltaCheck::Trust,
-        network: titans_store::NetworkFolders::Refuse,
-        folders,
-    }
+    StoreConfig::standard()
+        .with_mode(titans_store::SaveMode::Journal)
+        .with_folders(folders)
 }
 
 fn mode(path: &Path) -> u32 {

@@ -17,10 +17,7 @@ const PLANTED: &[u8] = b"what the user said";
 const NEWEST: u64 = 7;
 
 fn config() -> StoreConfig {
-    StoreConfig {
-        mode: SaveMode::Journal,
-        ..StoreConfig::default()
-    }
+    StoreConfig::default().with_mode(SaveMode::Journal)
 }
 
 fn image(chunk: u64) -> MemoryImage {

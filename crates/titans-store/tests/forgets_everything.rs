@@ -16,10 +16,7 @@ use titans_store::{
 fn generations_pins_journals_quarantine_temporaries_and_backups_go() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("shard");
-    let config = StoreConfig {
-        mode: SaveMode::Journal,
-        ..StoreConfig::default()
-    };
+    let config = StoreConfig::default().with_mode(SaveMode::Journal);
     let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
     let first = store.save(&small_image()).unwrap();
     store.save(&image_at(2)).unwrap();

@@ -18,11 +18,9 @@ use titans_store::{
 };
 
 fn journal() -> StoreConfig {
-    StoreConfig {
-        mode: SaveMode::Journal,
-        delta_check: DeltaCheck::Compare,
-        ..StoreConfig::default()
-    }
+    StoreConfig::default()
+        .with_mode(SaveMode::Journal)
+        .with_delta_check(DeltaCheck::Compare)
 }
 
 fn folder() -> (TempDir, PathBuf) {
@@ -354,10 +352,7 @@ fn told(chunk: u64) -> (MemoryImage, ImageDelta) {
 #[test]
 fn changes_that_are_told_with_their_values_need_the_whole_image_for_a_base_alone() {
     let (_root, dir) = folder();
-    let trusting = StoreConfig {
-        delta_check: DeltaCheck::Trust,
-        ..journal()
-    };
+    let trusting = journal().with_delta_check(DeltaCheck::Trust);
     let (mut store, _) = MemoryStore::open(&dir, SHARD, trusting).unwrap();
     for chunk in 1..=35 {
         let (outline, delta) = told(chunk);
@@ -417,10 +412,7 @@ fn told_values_that_cannot_be_right_are_refused() {
     assert!(error.to_string().contains("not told"), "{error}");
     // Without the whole image beside it, what is not finite or out of order is refused, too.
     drop(store);
-    let trusting = StoreConfig {
-        delta_check: DeltaCheck::Trust,
-        ..journal()
-    };
+    let trusting = journal().with_delta_check(DeltaCheck::Trust);
     let (mut store, _) = MemoryStore::open(&dir, SHARD, trusting).unwrap();
     store.save(&memory_at(2)).unwrap();
     let mut spoilt = |coordinates: [u32; 2], value: f32| {
@@ -457,7 +449,7 @@ fn a_memory_of_another_shape_starts_a_new_base() {
 fn size_decides_unless_the_mode_is_fixed() {
     let form_of_second = |mode| {
         let (_root, dir) = folder();
-        let config = StoreConfig { mode, ..journal() };
+        let config = journal().with_mode(mode);
         let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
         store.save(&memory_at(1)).unwrap();
         store.save(&memory_at(2)).unwrap().form
@@ -477,10 +469,7 @@ fn size_decides_unless_the_mode_is_fixed() {
 #[test]
 fn rounded_momenta_are_close_and_weights_exact() {
     let (_root, dir) = folder();
-    let config = StoreConfig {
-        precision: Precision::ExactWeights,
-        ..journal()
-    };
+    let config = journal().with_precision(Precision::ExactWeights);
     let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
     for chunk in 1..=5 {
         store.save(&memory_at(chunk)).unwrap();

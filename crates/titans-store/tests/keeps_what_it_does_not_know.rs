@@ -27,10 +27,7 @@ fn unknown_sections_and_bits_are_carried_through_saves_journals_and_rollbacks() 
     for mode in [SaveMode::Snapshot, SaveMode::Journal] {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("shard");
-        let config = StoreConfig {
-            mode,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig::default().with_mode(mode);
         let open = || MemoryStore::open(&dir, SHARD, config).unwrap();
         open().0.save(&image_at(1)).unwrap();
         let first = dir.join(Generation::new(1).file_name());

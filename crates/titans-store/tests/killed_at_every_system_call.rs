@@ -20,11 +20,7 @@ const DIE_AT: &str = "TITANMEM_TEST_DIE_AT";
 const SAVES: u64 = 4;
 
 fn config(mode: SaveMode) -> StoreConfig {
-    StoreConfig {
-        mode,
-        keep_old: 2,
-        ..StoreConfig::default()
-    }
+    StoreConfig::default().with_mode(mode).with_keep_old(2)
 }
 
 fn mode_of(dir: &Path) -> SaveMode {

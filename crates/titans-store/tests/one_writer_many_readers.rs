@@ -45,10 +45,7 @@ fn readers_see_whole_memories_that_never_go_back() {
     for mode in [SaveMode::Snapshot, SaveMode::Journal] {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("shard");
-        let config = StoreConfig {
-            mode,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig::default().with_mode(mode);
         let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
         store.save(&image_at(1)).unwrap();
         let acknowledged = AtomicU64::new(1);
@@ -96,11 +93,7 @@ fn a_backup_beside_a_writer_takes_a_whole_memory_and_never_fails() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("shard");
         // The file of a backup may leave as soon as the next one is there.
-        let config = StoreConfig {
-            keep_old: 0,
-            mode,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig::default().with_keep_old(0).with_mode(mode);
         let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
         store.save(&image_at(1)).unwrap();
         let done = AtomicBool::new(false);

@@ -55,10 +55,7 @@ fn a_folder_with_a_journal() {
     let folder = fixture("v1-folder");
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("shard");
-    let config = StoreConfig {
-        mode: SaveMode::Journal,
-        ..StoreConfig::default()
-    };
+    let config = StoreConfig::default().with_mode(SaveMode::Journal);
     if writes() && !folder.exists() {
         let (mut store, _) = MemoryStore::open(&dir, SHARD, config).unwrap();
         (1..=3).for_each(|chunk| drop(store.save(&image_at(chunk)).unwrap()));

@@ -23,10 +23,7 @@ const DIR: &str = "TITANMEM_TEST_DIR";
 const PLANTED: &str = "what the user said, byte for byte";
 
 fn config(mode: SaveMode) -> StoreConfig {
-    StoreConfig {
-        mode,
-        ..StoreConfig::default()
-    }
+    StoreConfig::default().with_mode(mode)
 }
 
 fn image(chunk: u64) -> MemoryImage {

@@ -174,10 +174,7 @@ fn a_log_of_another_shard_or_too_long_is_refused() {
     store.rewrite_log(&mut log, records(0..6)).unwrap();
     drop((store, log));
     let open_as = |shard, limits| {
-        let config = StoreConfig {
-            limits,
-            ..StoreConfig::default()
-        };
+        let config = StoreConfig::default().with_limits(limits);
         let (store, _) = MemoryStore::open_on(Box::new(storage.clone()), shard, config).unwrap();
         store.open_log("items").unwrap_err()
     };

@@ -27,10 +27,7 @@ const EVERYTHING: [&str; 8] = [
 ];
 
 fn open(storage: &FaultyStorage, mode: SaveMode) -> (MemoryStore, Option<MemoryImage>) {
-    let config = StoreConfig {
-        mode,
-        ..StoreConfig::default()
-    };
+    let config = StoreConfig::default().with_mode(mode);
     let opened = MemoryStore::open_on(Box::new(storage.clone()), SHARD, config);
     let (store, recovery) = opened.unwrap();
     assert!(recovery.skipped.is_empty(), "{:?}", recovery.skipped);

@@ -379,10 +379,7 @@ fn a_symbolic_link_is_not_followed() {
 fn a_file_larger_than_the_limit_is_an_error_and_not_damage() {
     let (_root, dir) = folder();
     saved(&dir, 1);
-    let config = StoreConfig {
-        limits: Limits::default().with_max_file_bytes(100),
-        ..StoreConfig::default()
-    };
+    let config = StoreConfig::default().with_limits(Limits::default().with_max_file_bytes(100));
     let error = MemoryStore::open(&dir, SHARD, config).unwrap_err();
     assert!(matches!(error.cause(), StoreError::Limit { .. }), "{error}");
     assert!(file(&dir, 1).exists());

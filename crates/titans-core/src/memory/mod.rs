@@ -4,6 +4,7 @@ mod advance;
 mod chunkwise;
 mod config;
 mod delta_rule;
+mod descriptor;
 mod evaluation;
 mod fallback;
 mod host_state;
@@ -29,6 +30,7 @@ mod write;
 
 pub use config::MemoryConfig;
 pub use delta_rule::{DecayOrder, DeltaChunk, DeltaResult, delta_chunk};
+pub use descriptor::MemoryDescriptor;
 pub use host_state::{HostState, StateRole, StateTensor};
 pub use neural_memory::NeuralMemory;
 pub use passed::{Form, Passed, ReadTime, Reading, Tail};

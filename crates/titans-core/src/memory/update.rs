@@ -129,6 +129,34 @@ const NAME: &str = "update";
 impl UpdateConfig {
     const CHOICE: &'static str = "update schedule";
 
+    /// Schedules that have every parameter between them: what a text of a configuration may
+    /// name.
+    pub const EXAMPLES: &'static [Self] = &[
+        Self {
+            update_size: 7,
+            gradient_base: GradientBase::EveryTokens(8),
+            gate_span: GateSpan::PerUpdate,
+            reduction: Reduction::Mean,
+            surprise_threshold: 0.15,
+            sparse_gate: SparseGate::Elements { ratio: 0.02 },
+            forget_scope: ForgetScope::Written,
+            max_gradient_norm: Some(0.5),
+        },
+        Self {
+            update_size: 1,
+            gradient_base: GradientBase::Initial,
+            gate_span: GateSpan::PerToken,
+            reduction: Reduction::Sum,
+            surprise_threshold: 0.0,
+            sparse_gate: SparseGate::Channels {
+                ratio: 0.1,
+                columns: 0.5,
+            },
+            forget_scope: ForgetScope::Dense,
+            max_gradient_norm: None,
+        },
+    ];
+
     /// The numbers that a file header stores beside the four choices.
     pub fn descriptor(&self) -> ChoiceDescriptor {
         let mut params = params([
@@ -224,7 +252,7 @@ fn read_base(params: &mut ParamReader<'_>, all: &Params) -> Result<GradientBase,
         ));
     }
     if all.contains_key("base_initial") {
-        params.number("base_initial")?;
+        params.count("base_initial")?;
         return Ok(GradientBase::Initial);
     }
     Ok(GradientBase::UpdateStart)

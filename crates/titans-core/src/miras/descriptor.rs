@@ -41,8 +41,9 @@ impl ChoiceDescriptor {
     pub(crate) fn reader(&self, choice: &'static str) -> ParamReader<'_> {
         ParamReader {
             choice,
-            descriptor: self,
+            name: &self.name,
             left: self.params.clone(),
+            asked: Vec::new(),
         }
     }
 }
@@ -74,68 +75,113 @@ pub(crate) trait Word: Copy + 'static {
 /// Reads the parameters of one descriptor.
 pub(crate) struct ParamReader<'a> {
     choice: &'static str,
-    descriptor: &'a ChoiceDescriptor,
+    name: &'a str,
     left: Params,
+    asked: Vec<&'static str>,
 }
 
 impl ParamReader<'_> {
     /// The number under `name`.
-    pub(crate) fn number(&mut self, name: &str) -> Result<f64, ConfigError> {
+    pub(crate) fn number(&mut self, name: &'static str) -> Result<f64, ConfigError> {
+        self.asked.push(name);
         match self.left.remove(name) {
             Some(value) if value.is_finite() => Ok(value),
-            _ => Err(self.refusal()),
+            Some(value) => Err(self.refusal(name, value.to_string(), "a finite number")),
+            None => Err(self.refusal(name, "missing", "a number")),
         }
     }
 
     /// The number under `name`, as it was before it became an `f64`.
-    pub(crate) fn float(&mut self, name: &str) -> Result<f32, ConfigError> {
-        Ok(self.number(name)? as f32)
+    pub(crate) fn float(&mut self, name: &'static str) -> Result<f32, ConfigError> {
+        let value = self.number(name)?;
+        let narrow = value as f32;
+        match narrow.is_finite() {
+            true => Ok(narrow),
+            false => Err(self.refusal(name, value.to_string(), "a number that an f32 can hold")),
+        }
     }
 
     /// The number under `name`, if it is there.
-    pub(crate) fn optional_float(&mut self, name: &str) -> Result<Option<f32>, ConfigError> {
+    pub(crate) fn optional_float(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<f32>, ConfigError> {
         if self.left.contains_key(name) {
             return self.float(name).map(Some);
         }
+        self.asked.push(name);
         Ok(None)
     }
 
     /// The count under `name`.
-    pub(crate) fn count(&mut self, name: &str) -> Result<usize, ConfigError> {
+    pub(crate) fn count(&mut self, name: &'static str) -> Result<usize, ConfigError> {
         let value = self.number(name)?;
         if value < 0.0 || value.fract() != 0.0 || value > 2f64.powi(53) {
-            return Err(self.refusal());
+            return Err(self.refusal(name, value.to_string(), "a whole number of at most 2^53"));
         }
         Ok(value as usize)
     }
 
     /// The one word of its kind that is set.
     pub(crate) fn word<W: Word>(&mut self) -> Result<W, ConfigError> {
-        let mut found = None;
-        for &word in W::ALL {
-            if let Some(value) = self.left.remove(&word.param().0) {
-                if value != 1.0 || found.is_some() {
-                    return Err(self.refusal());
-                }
-                found = Some(word);
-            }
+        self.asked.push(W::KIND);
+        let is_of_kind = |param: &String| {
+            let word = param.strip_prefix(W::KIND);
+            word.is_some_and(|word| word.starts_with('-'))
+        };
+        let given: Vec<String> = self
+            .left
+            .keys()
+            .filter(|p| is_of_kind(p))
+            .cloned()
+            .collect();
+        let set = |param: &String| self.left.get(param) == Some(&1.0);
+        let word = match given.as_slice() {
+            [param] if set(param) => W::ALL.iter().find(|word| word.param().0 == *param),
+            _ => None,
+        };
+        if let Some(word) = word {
+            self.left.retain(|param, _| !given.contains(param));
+            return Ok(*word);
         }
-        found.ok_or_else(|| self.refusal())
+        let found = match given.is_empty() {
+            true => "missing".to_owned(),
+            false => {
+                let words = given.iter().filter_map(|param| param.split_once('-'));
+                words
+                    .map(|(_, word)| word)
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            }
+        };
+        let words: Vec<_> = W::ALL.iter().map(|word| word.word()).collect();
+        Err(self.refusal(W::KIND, found, format!("one of {}", words.join(", "))))
     }
 
     /// `Ok` when every parameter was taken.
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
-        if self.left.is_empty() {
+        let Some(param) = self.left.keys().next() else {
             return Ok(());
-        }
-        Err(self.refusal())
+        };
+        let expected = match self.asked.is_empty() {
+            true => "no parameters".to_owned(),
+            false => format!("only {}", self.asked.join(", ")),
+        };
+        Err(self.refusal(param, "not known", expected))
     }
 
-    fn refusal(&self) -> ConfigError {
-        ConfigError::Params {
+    fn refusal(
+        &self,
+        param: &str,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError::Param {
             choice: self.choice,
-            name: self.descriptor.name.clone(),
-            params: format!("{:?}", self.descriptor.params),
+            name: self.name.to_owned(),
+            param: param.to_owned(),
+            found: found.into(),
+            expected: expected.into(),
         }
     }
 }

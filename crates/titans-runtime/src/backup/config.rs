@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{IoError, OpenError, setting};
+use crate::setters::setters;
 
 /// How the memories of a runtime are backed up: each on its own, every day at a moment that
 /// its name decides, so that a thousand do not do so at once.
@@ -13,6 +14,7 @@ use crate::error::{IoError, OpenError, setting};
 /// [`dir`](Self::dir), which belongs to the runtime:
 /// [`Runtime::forget_user`](crate::Runtime::forget_user) removes it with all that is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BackupConfig {
     /// Where backups go: another disk, at best.
     pub dir: PathBuf,
@@ -34,6 +36,7 @@ pub struct BackupConfig {
 
 /// Who calls [`Runtime::tick`](crate::Runtime::tick).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BackupDriver {
     /// The program.
     Program,
@@ -43,6 +46,16 @@ pub enum BackupDriver {
         look_every: Duration,
     },
 }
+
+setters!(BackupConfig {
+    with_dir => dir: impl Into<PathBuf>,
+    with_every => every: Duration,
+    with_keep => keep: usize,
+    with_pause => pause: Duration,
+    with_per_tick => per_tick: usize,
+    with_driver => driver: BackupDriver,
+    with_attachment => attachment: impl Into<Vec<u8>>,
+});
 
 impl BackupConfig {
     /// Daily backups below `dir`, of which the newest seven stay.

@@ -9,12 +9,14 @@ use titans_store::StoreError;
 
 use super::io::IoError;
 use super::stopped::Stopped;
+use crate::existing::ExistingError;
 
 /// Why a folder of memories or the memory of a user could not be opened. Nothing was changed.
 ///
 /// | what happened | what to do |
 /// | --- | --- |
 /// | [`Config`](Self::Config), [`Setting`](Self::Setting), [`OtherMemory`](Self::OtherMemory) | change the configuration |
+/// | [`Existing`](Self::Existing) | open with a configuration |
 /// | [`RootLocked`](Self::RootLocked) | let the other runtime end, or take another folder |
 /// | [`OpenToOthers`](Self::OpenToOthers), [`RootKeyExposed`](Self::RootKeyExposed) | change the permissions, as the message says |
 /// | [`RootKey`](Self::RootKey), [`RootKeyLost`](Self::RootKeyLost) | put the key back from a copy |
@@ -39,6 +41,9 @@ pub enum OpenError {
         /// What would be accepted, in words.
         expected: &'static str,
     },
+    /// A folder does not say what its memories are.
+    #[error(transparent)]
+    Existing(#[from] ExistingError),
     /// A file or a folder of a memory was refused.
     #[error(transparent)]
     Store(Arc<StoreError>),

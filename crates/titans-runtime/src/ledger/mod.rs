@@ -19,6 +19,7 @@ use titans_core::relative_error;
 pub(crate) use self::entry::Entry;
 pub use self::item::ItemId;
 pub(crate) use self::record::{Record, decode, encode};
+use crate::setters::setters;
 
 /// What an entry of a ledger takes beside its numbers: a pointer to it, its counts, and what an
 /// allocator adds to each of its three pieces.
@@ -26,6 +27,7 @@ const PER_ENTRY: usize = 72;
 
 /// How much is kept beside each memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LedgerConfig {
     /// Bytes of one user's ledger. Default 1 MiB: some 2100 items of one row at the default
     /// widths. 0 keeps none. The oldest items fall out first.
@@ -46,6 +48,12 @@ impl Default for LedgerConfig {
         }
     }
 }
+
+setters!(LedgerConfig {
+    with_max_bytes => max_bytes: usize,
+    with_neighbours => neighbours: usize,
+    with_replay_bytes => replay_bytes: u64,
+});
 
 /// An item that is close to what was recalled.
 #[derive(Clone, Copy, Debug, PartialEq)]

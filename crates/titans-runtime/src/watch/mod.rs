@@ -24,10 +24,12 @@ use self::verdict::{Comparison, Verdict, is_loop, verdict};
 pub use self::watched::ProbeScore;
 pub(crate) use self::watched::Watched;
 use self::watched::strength;
+use crate::setters::setters;
 use crate::snapshot::Snapshot;
 
 /// How recall is watched.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RecallWatch {
     /// Pairs that each memory keeps aside; 400 make a drop believed at once, fewer take two
     /// in a row. Default 512: 256 KiB at the default widths.
@@ -66,6 +68,13 @@ impl Default for RecallWatch {
         }
     }
 }
+
+setters!(RecallWatch {
+    with_probes => probes: usize,
+    with_look_every => look_every: usize,
+    with_max_drop => max_drop: f32,
+    with_on_drop => on_drop: OnDrop,
+});
 
 /// A memory is right about a pair if it is this close.
 const HIT: f32 = 0.7;

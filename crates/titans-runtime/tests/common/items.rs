@@ -11,7 +11,7 @@ use crate::common::{Stream, config};
 pub(crate) const DIM: usize = 32;
 
 pub(crate) fn items_config(preset: Preset, ledger: LedgerConfig) -> RuntimeConfig {
-    let mut config = RuntimeConfig { ledger, ..config() };
+    let mut config = config().with_ledger(ledger);
     if preset == Preset::Sparse {
         // Room enough that thirty items hardly meet.
         config.memory.miras.architecture = MemoryArchitecture::SparseChannelMlp(SparseChannelMlp {
@@ -26,10 +26,7 @@ pub(crate) fn items_config(preset: Preset, ledger: LedgerConfig) -> RuntimeConfi
 }
 
 pub(crate) fn keeps_tokens() -> LedgerConfig {
-    LedgerConfig {
-        replay_bytes: 1 << 20,
-        ..LedgerConfig::default()
-    }
+    LedgerConfig::default().with_replay_bytes(1 << 20)
 }
 
 /// Keys and values of some tokens, the same for the same seed.

@@ -26,10 +26,7 @@ pub(crate) fn config() -> RuntimeConfig {
     });
     config.chunk_tokens = CHUNK;
     config.queue_tokens = 4 * CHUNK;
-    config.recall_watch = Some(RecallWatch {
-        look_every: CHUNK,
-        ..RecallWatch::default()
-    });
+    config.recall_watch = Some(RecallWatch::default().with_look_every(CHUNK));
     config
 }
 

@@ -1,5 +1,7 @@
 //! What a file says of itself, for people: no values, nothing unpacked.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::Precision;
@@ -47,6 +49,8 @@ pub struct FileSummary {
     pub precision: Precision,
     /// Which memory.
     pub model: ModelRecord,
+    /// What the host has said beside it, by name.
+    pub extra: BTreeMap<String, String>,
     /// Number of weights.
     pub param_count: u64,
     /// Digest of the frozen initial parameters, in hexadecimal.
@@ -119,10 +123,17 @@ pub fn inspect(bytes: &[u8]) -> Result<FileSummary, StoreError> {
 /// As [`inspect`], and [`StoreError::WrongKey`].
 pub fn inspect_with(bytes: &[u8], key: Option<&UserKey>) -> Result<FileSummary, StoreError> {
     let limits = Limits::default();
-    let access = Access {
-        limits: &limits,
-        key,
-    };
+    inspect_within(
+        bytes,
+        Access {
+            limits: &limits,
+            key,
+        },
+    )
+}
+
+/// The same within the limits of the caller.
+pub(crate) fn inspect_within(bytes: &[u8], access: Access<'_>) -> Result<FileSummary, StoreError> {
     let container = Container::parse(bytes, access, Kind::Full)?;
     let mut entries = container.header.tensors.iter();
     let sections = container
@@ -157,6 +168,7 @@ pub fn inspect_with(bytes: &[u8], key: Option<&UserKey>) -> Result<FileSummary, 
         encrypted: preamble.is_encrypted(),
         precision: preamble.precision,
         model: header.model.clone(),
+        extra: header.extra.clone(),
         param_count: header.param_count,
         base_digest: hex(&header.base_digest.0),
         model_digest: header.model_digest.map(|digest| hex(&digest.0)),

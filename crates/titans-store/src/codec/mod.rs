@@ -14,5 +14,6 @@ mod values;
 pub use decode::{decode, decode_with};
 pub use delta::{Changed, ImageDelta, TensorDelta};
 pub use encode::{encode, encode_as};
+pub(crate) use inspect::inspect_within;
 pub use inspect::{FileSummary, SectionSummary, TensorSummary, inspect, inspect_with};
 pub use precision::Precision;

@@ -11,6 +11,7 @@ use crate::image::{MemoryImage, TensorRecord, TensorRole};
 /// How much of the values a file keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Precision {
     /// Every bit of every value. A memory that restarts learns as one that never does.
     #[default]

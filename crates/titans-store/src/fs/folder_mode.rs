@@ -7,6 +7,7 @@
 /// every folder `g+rwxs`), say [`Group`](Self::Group). What is created in a folder that its
 /// group may write then gets the rights of the group that the folder has, whatever the umask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FolderMode {
     /// Folders that anybody else may write are refused.
     #[default]

@@ -40,7 +40,9 @@ use self::generation::{JournalName, Slot};
 pub use self::inventory::{Inventory, Item, Left, Place};
 use self::journal::{Appender, Journal};
 use self::names::QUARANTINE;
-pub use self::readers::{FileVerdict, MemoryReader, read_newest, verify_dir, verify_dir_with};
+pub use self::readers::{
+    FileVerdict, MemoryReader, inspect_newest, read_newest, verify_dir, verify_dir_with,
+};
 pub use self::record_log::{LogContents, RecordLog};
 pub use self::recovery::{Kept, Recovery, Skipped, TornTail};
 pub use self::save::{Saved, SavedForm};

@@ -6,7 +6,7 @@ use super::chain::{Passed, State, survey};
 use super::files;
 use super::generation::{Generation, JournalName, Slot};
 use super::journal::{End, Journal};
-use crate::codec::delta;
+use crate::codec::{FileSummary, delta, inspect_within};
 use crate::error::StoreError;
 use crate::format::limits::Limits;
 use crate::fs::{DiskStorage, Storage};
@@ -32,6 +32,44 @@ pub fn read_newest(
 ) -> Result<Option<(MemoryImage, Generation)>, StoreError> {
     let state = read_state(dir, shard, Access::plain(limits))?;
     Ok(state.map(|state| (state.image, state.generation)))
+}
+
+/// What the newest whole file of a folder that verifies says of itself: which memory it is, not
+/// what is in it. Nothing is unpacked, no lock is taken and nothing moves. `None` when the folder
+/// is absent or holds no file.
+///
+/// The tokens of a journal behind that file are not counted in what it says.
+///
+/// # Errors
+/// When there are files and none verifies: the error of the newest.
+pub fn inspect_newest(
+    dir: &Path,
+    limits: &Limits,
+    key: Option<&UserKey>,
+) -> Result<Option<FileSummary>, StoreError> {
+    let storage = match DiskStorage::open(dir) {
+        Ok(storage) => storage,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(open_error(dir, source)),
+    };
+    let mut slots = files::slots(&storage, "")?;
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.generation()));
+    let mut problem = None;
+    for slot in slots {
+        let name = slot.file_name();
+        let most = limits.max_file_bytes.saturating_add(1);
+        let bytes = storage.read(&name, most);
+        let summary = bytes
+            .map_err(files::io_error(&storage, "read", &name))
+            .and_then(|bytes| inspect_within(&bytes, Access { limits, key }));
+        match summary {
+            Ok(summary) => return Ok(Some(summary)),
+            Err(error) => {
+                problem.get_or_insert(error.in_file(&files::path_of(&storage, &name)));
+            }
+        }
+    }
+    problem.map_or(Ok(None), Err)
 }
 
 /// Follows the newest generation of one memory from outside its writer.

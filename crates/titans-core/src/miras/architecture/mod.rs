@@ -57,7 +57,8 @@ pub enum MemoryArchitecture {
 impl MemoryArchitecture {
     const CHOICE: &'static str = "memory architecture";
 
-    /// One of each, for tests of what every architecture obeys.
+    /// One of each form. They are what [`from_descriptor`](Self::from_descriptor) knows by name,
+    /// what a text of a configuration may name, and what tests try for every architecture.
     pub const EXAMPLES: &'static [Self] = &[
         Self::Matrix(Matrix { wrap: Wrap::Plain }),
         Self::Mlp(Mlp {

@@ -34,7 +34,8 @@ pub enum AttentionalBias {
 impl AttentionalBias {
     const CHOICE: &'static str = "attentional bias";
 
-    /// One of each form, for tests of what every bias obeys.
+    /// One of each form. They are what [`from_descriptor`](Self::from_descriptor) knows by name,
+    /// what a text of a configuration may name, and what tests try for every bias.
     pub const EXAMPLES: &'static [Self] = &[
         Self::DotProduct(DotProduct),
         Self::L2(L2 {

@@ -34,7 +34,8 @@ pub enum LearningAlgorithm {
 impl LearningAlgorithm {
     const CHOICE: &'static str = "learning algorithm";
 
-    /// One of each form, for tests of what every algorithm obeys.
+    /// One of each form. They are what [`from_descriptor`](Self::from_descriptor) knows by name,
+    /// what a text of a configuration may name, and what tests try for every algorithm.
     pub const EXAMPLES: &'static [Self] = &[
         Self::GradientDescent(GradientDescent { step_size: 0.2 }),
         Self::Momentum(Momentum {

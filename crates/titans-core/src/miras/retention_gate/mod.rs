@@ -58,7 +58,8 @@ pub enum RetentionGate {
 impl RetentionGate {
     const CHOICE: &'static str = "retention gate";
 
-    /// One of each form, for tests of what every gate obeys.
+    /// One of each form. They are what [`from_descriptor`](Self::from_descriptor) knows by name,
+    /// what a text of a configuration may name, and what tests try for every gate.
     pub const EXAMPLES: &'static [Self] = &[
         Self::None(NoRetention),
         Self::L2(L2Retention {
