@@ -125,7 +125,7 @@ impl Plan {
         }
     }
 
-    /// Without what only those who carry it out must know.
+    /// The part of it that users are told.
     pub(crate) fn summary(&self) -> UpdatePlan {
         match (&self.engine, self.form) {
             (Engine::Rows(_), _) => UpdatePlan::Rows,
