@@ -23,7 +23,8 @@ use crate::ticket::Ticket;
 /// The memory of one user. Cheap to clone; clones share the memory.
 ///
 /// [`observe`](Self::observe) hands rows over and does not wait for learning;
-/// [`recall`](Self::recall) answers from the newest published snapshot and waits for nothing. While a handle or a ticket exists, the memory stays loaded.
+/// [`recall`](Self::recall) answers from the newest published snapshot and waits for nothing.
+/// While a handle or a ticket exists, the memory stays loaded.
 pub struct UserMemory {
     engine: Arc<Engine>,
     shard: Lease,
