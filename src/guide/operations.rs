@@ -26,6 +26,10 @@
 //! Less for each user: a shorter `queue_tokens`, a smaller ledger, fewer channels. One process
 //! owns a folder; a second one is refused with [`RootLocked`](crate::OpenError::RootLocked).
 //!
+//! Who takes how much of the disk is told by [`Runtime::users`](crate::Runtime::users), and by
+//! `titanmem users FOLDER` without your program: bytes, the last save, and what is known
+//! to be damaged. Users are named there by their folders; ids are in no file.
+//!
 //! # Backups
 //!
 //! [`RuntimeConfig::backups`](crate::RuntimeConfig::backups) backs every memory up once a day,

@@ -52,6 +52,9 @@ pub enum RuntimeError {
     /// A memory or a folder could not be changed as it was asked for.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// Nothing is done any more: all that closing and counting on tokio can be answered with.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 impl RuntimeError {
@@ -64,6 +67,7 @@ impl RuntimeError {
             Self::Recall(error) => error.is_retryable(),
             Self::Wait(error) => error.is_retryable(),
             Self::Command(error) => error.is_retryable(),
+            Self::Stopped(_) => false,
         }
     }
 
@@ -75,6 +79,7 @@ impl RuntimeError {
             Self::Recall(error) => error.stopped(),
             Self::Wait(error) => error.stopped(),
             Self::Command(error) => error.stopped(),
+            Self::Stopped(stopped) => Some(stopped),
         }
     }
 }
