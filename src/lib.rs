@@ -217,6 +217,7 @@
 //! | How is it sized, backed up, watched, restored, upgraded? | [`guide::operations`] |
 //! | What is protected, and what is not? | [`guide::security`] |
 //! | Users, tickets, threads, metrics | [`runtime`] |
+//! | How does an asynchronous program wait? | [its section there](runtime#asynchronous-programs) |
 //! | The mathematics by itself, and every choice of a configuration | [`memory`] |
 //! | Layers of a model | [`layers`] |
 //! | Files, generations, backups | [`store`] |
@@ -226,7 +227,6 @@
 //! | feature | brings |
 //! | --- | --- |
 //! | (none) | the CPU backend, nothing to install |
-//! | `tokio` | the module `tokio`: handles whose waits are futures |
 //! | `wgpu` | devices behind Vulkan, Metal or DX12 |
 //! | `cuda` | CUDA devices; the build links LLVM 23, which it downloads |
 //!
@@ -243,8 +243,6 @@ pub use {titans_runtime as runtime, titans_store as store};
 // The names that most programs need have their pages here.
 #[doc(inline)]
 pub use titans_core::{ComputeDevice as Device, MemoryConfig, Preset};
-#[cfg(feature = "tokio")]
-pub use titans_runtime::tokio;
 #[doc(inline)]
 pub use titans_runtime::{
     Durability, ItemId, MemorySnapshot, RecallInfo, Recalled, Rows, Runtime, RuntimeConfig,
@@ -259,7 +257,7 @@ pub use runtime::{
     Alert, AlertKind, AlertSink, Alerts, BackupConfig, BackupDriver, BackupFailure, BackupSummary,
     CloseReport, Element, ForgetReceipt, ForgottenItem, Health, Latency, LedgerConfig, Neighbour,
     OnDrop, ProbeScore, Progress, Rebuilt, RecallWatch, Resumed, RolledBack, SettingName, ShardId,
-    Stats, StoredItem, StoredUser, TickReport, UserReport, Users, describe_metrics,
+    Stats, StoredItem, StoredUser, TickReport, TicketFuture, UserReport, Users, describe_metrics,
 };
 #[doc(no_inline)]
 pub use runtime::{

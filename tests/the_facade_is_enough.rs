@@ -181,6 +181,7 @@ const _: () = {
     is_shared::<Runtime>();
     is_shared::<UserMemory>();
     is_shared::<Ticket>();
+    is_shared::<titanmem::TicketFuture>();
     is_shared::<MemorySnapshot>();
     is_shared::<titanmem::runtime::Users>();
     is_shared::<titanmem::Recalled>();
@@ -221,14 +222,6 @@ const _: () = {
     is_shared::<titanmem::store::MemoryStore>();
     is_shared::<titanmem::store::MemoryReader>();
     is_shared::<titanmem::store::MemoryImage>();
-};
-
-#[cfg(feature = "tokio")]
-const _: () = {
-    const fn is_shared<T: Send + Sync + 'static>() {}
-    is_shared::<titanmem::tokio::AsyncRuntime>();
-    is_shared::<titanmem::tokio::AsyncMemory>();
-    is_shared::<titanmem::tokio::AsyncTicket>();
 };
 
 #[test]

@@ -5,8 +5,8 @@
 //! | moment | means | who tells |
 //! | --- | --- | --- |
 //! | accepted | [`observe`](crate::UserMemory::observe) has returned: the row waits in RAM | the [`Ticket`](crate::Ticket) |
-//! | visible | it is learned, and recalls see it | [`Ticket::wait_visible`](crate::Ticket::wait_visible) |
-//! | durable | a file holds it, flushed to the device | [`Ticket::wait`](crate::Ticket::wait) |
+//! | visible | it is learned, and recalls see it | [`Ticket::wait_visible`](crate::Ticket::wait_visible), or [`visible`](crate::Ticket::visible) to await it |
+//! | durable | a file holds it, flushed to the device | [`Ticket::wait`](crate::Ticket::wait), or [`durable`](crate::Ticket::durable) to await it |
 //!
 //! [`UserMemory::progress`](crate::UserMemory::progress) gives all three as positions in the
 //! user's stream. A crash takes what is not durable, and never more. Waiting is for those who

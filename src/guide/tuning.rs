@@ -40,7 +40,7 @@
 //! | --- | --- | --- | --- |
 //! | `chunk_tokens` | tokens between two published snapshots | 4096 | smaller: readers see rows sooner, more saves for each token; what is learned is the same |
 //! | `queue_tokens` | tokens of one user that may wait | 16 384 | larger: bursts are taken without waiting, more bytes for each open memory |
-//! | `when_full` | what `observe` does when they would not fit | wait | `Busy`: an error at once, and the caller decides |
+//! | `when_full` | what `observe` does when they would not fit | wait; [`observe_async`](crate::UserMemory::observe_async) does so without a thread | `Busy`: an error at once, and the caller decides |
 //! | `durability` | when snapshots are saved | every chunk | see [`guide::durability`](super::durability) |
 //! | `resident_bytes` | budget of all open memories | 4 GiB | larger: fewer memories leave and are loaded again |
 //! | `learners` | threads that learn | 1 | more: users are learned beside each other; one for each device of `more_devices` |

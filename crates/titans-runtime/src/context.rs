@@ -20,6 +20,7 @@ const LEARN_BATCH: usize = 16;
 /// How much may wait in front of the learner and behind it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
+    pub(crate) chunk_tokens: usize,
     pub(crate) queue_tokens: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) durability: Durability,
@@ -67,6 +68,7 @@ impl Context {
         let compute = Compute::start(&config, &root)?;
         Ok(Self {
             bounds: Bounds {
+                chunk_tokens: config.chunk_tokens,
                 queue_tokens: config.queue_tokens,
                 when_full: config.when_full,
                 durability: config.durability,
@@ -111,7 +113,7 @@ impl Context {
 }
 
 /// An error in another process than the one that had been forked so often.
-pub(crate) fn check_process(parent: u32, forks: u64) -> Result<(), Stopped> {
+fn check_process(parent: u32, forks: u64) -> Result<(), Stopped> {
     match titans_process::forks() == forks {
         true => Ok(()),
         false => Err(Stopped::Forked {

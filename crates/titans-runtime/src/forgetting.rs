@@ -38,7 +38,7 @@ impl Engine {
         item: ItemId,
     ) -> Result<Option<ForgottenItem>, CommandError> {
         let shard = lease.value();
-        let turn = shard.take_turn();
+        let mut turn = shard.take_turn(&self.context);
         let pieces = shard.pieces(item);
         let Some(last) = pieces.last() else {
             return Ok(None);
@@ -54,13 +54,12 @@ impl Engine {
         // caller's tasks, and that one may wait for the turn.
         let plan = |reply| Command::PlanErasure(keys, reply);
         let Erasure { rows, remains } = self.order(shard, plan)?;
-        let wake = || self.line_up(shard);
+        let line_up = || self.line_up(shard);
         let rows = (
             Rows::matrix(&rows.keys, key_dim),
             Rows::matrix(&rows.values, value_dim),
         );
-        let bounds = &self.context.bounds;
-        let end = shard.push_in_turn(&turn, rows, About::Erases(item), bounds, wake)?;
+        let end = shard.push_in_turn(&mut turn, rows, About::Erases(item), line_up)?;
         drop(turn);
         Ok(Some(ForgottenItem {
             item,
@@ -80,7 +79,7 @@ impl Engine {
         }
         let shard = lease.value();
         // Nobody hands anything over from here on, so once all is durable, all is known.
-        let _turn = shard.take_turn();
+        let _turn = shard.take_turn(&self.context);
         let end = shard.accepted();
         self.reach(shard, end, Watermark::Durable, Patience::OneAttempt, None)?;
         self.order(shard, Command::Rebuild)

@@ -17,8 +17,7 @@
 //! - A failure is one user's. A full disk is waited for, with what was handed over kept; a
 //!   chunk that cannot be learned is dropped and its ticket says so; a panic makes the memory
 //!   read-only until [`UserMemory::resume`]. [`UserMemory::health`] tells.
-//! - [`Runtime::tick`] takes cold backups that are due; with feature `tokio`, the module of
-//!   that name has handles whose waits are futures.
+//! - [`Runtime::tick`] takes cold backups that are due.
 //!
 //! Metrics go through the `metrics` facade, for whatever recorder the program installs, and
 //! [`Runtime::stats`] says the same without one; `docs/observability.md` lists them and the
@@ -44,6 +43,60 @@
 //! # Ok(())
 //! # }
 //! ```
+//! # Asynchronous programs
+//!
+//! Nothing here knows an executor, and what waits is a future of any: tickets
+//! ([`Ticket::durable`], [`Ticket::visible`]), rows that wait for room
+//! ([`UserMemory::observe_async`]), a flush ([`UserMemory::flush_async`]). No thread waits for
+//! them; a waker is called when what they wait for has come or will not come. It is called on a
+//! thread of the runtime, so it should schedule a task, as those of executors do, and not run it.
+//! Time limits are the executor's, and a future that is dropped has cancelled nothing that was
+//! handed over.
+//!
+//! [`recall`](UserMemory::recall) is computed where it is called: tens of microseconds for one
+//! query of the default memory, as `docs/benchmarks.md` has it. Hundreds of queries at once belong
+//! on a thread for blocking work.
+//!
+//! The rest blocks, because it opens, reads or removes files: [`Runtime::open`],
+//! [`user`](Runtime::user) of a memory that is not loaded, `forget`, `pin`, `roll_back`,
+//! `rebuild`, `resume`, `tick`, `Runtime::flush`, and `close`, which dropping the runtime does,
+//! too. Call those on a thread for blocking work, which every executor has. A thread of the
+//! executor that blocks in one of them, or in [`UserMemory::observe`], may wait for a future
+//! that only this thread could go on with.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use titans_runtime::{Rows, Runtime, RuntimeConfig};
+//! use tokio::task::spawn_blocking;
+//! use tokio::time::timeout;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let root = tempfile::tempdir()?;
+//! # let dir = root.path().join("memories");
+//! # let mut executor = tokio::runtime::Builder::new_current_thread();
+//! # executor.enable_time().build()?.block_on(async {
+//! let runtime = spawn_blocking(|| Runtime::open(dir, RuntimeConfig::default())).await??;
+//! let runtime = Arc::new(runtime);
+//!
+//! let users = Arc::clone(&runtime);
+//! let alice = spawn_blocking(move || users.user("alice")).await??;
+//!
+//! let row = [0.125; 64];
+//! let row = Rows::row(&row);
+//! let ticket = alice.observe_async(row, row).await?;
+//! timeout(Duration::from_secs(10), ticket.durable()).await??;
+//!
+//! let recalled = alice.recall(row)?;
+//! assert_eq!(recalled.info().lag, 0);
+//!
+//! let report = spawn_blocking(move || runtime.close(Duration::from_secs(30))).await?;
+//! assert!(report.is_durable());
+//! # Ok(())
+//! # })
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]
@@ -53,6 +106,7 @@ compile_error!("titans-runtime counts bytes and tokens in 64 bits: see docs/plat
 
 mod alert;
 mod backup;
+mod block_on;
 mod checkpoint;
 mod closing;
 mod compute;
@@ -88,8 +142,7 @@ mod stats;
 mod sync;
 mod table;
 mod ticket;
-#[cfg(feature = "tokio")]
-pub mod tokio;
+mod ticket_future;
 mod user;
 mod user_id;
 mod users;
@@ -121,6 +174,7 @@ pub use runtime::Runtime;
 pub use shard::{Progress, Rebuilt, Resumed, RolledBack};
 pub use stats::{Latency, Stats};
 pub use ticket::Ticket;
+pub use ticket_future::TicketFuture;
 pub use titans_store::{
     BackupSummary, Erasure, FolderMode, ForgetReceipt, Left, Place, PlaceReport, ShardId,
 };

@@ -23,7 +23,8 @@ pub(crate) enum Rank {
     Admission,
     /// The place of one memory, while it is opened, saved for the last time, or forgotten.
     Slot,
-    /// One `observe` at a time for one user.
+    /// One `observe` at a time for one user. Not a mutex but a place in a line, in which
+    /// futures stand, too; only threads are checked.
     Producer,
     /// What is known of a memory's recall.
     Watch,
@@ -34,7 +35,7 @@ pub(crate) enum Rank {
     /// What one shard knows of itself.
     Shard,
     /// Lines of work: shards for learners and savers, alerts, the end of the backups and of the
-    /// runtime.
+    /// runtime; and what a thread sleeps on that waits for its turn.
     Line,
     /// Durations that were measured. Nothing is locked under it.
     Timer,

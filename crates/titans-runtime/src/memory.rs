@@ -1,5 +1,7 @@
 //! The handle of one user.
 
+mod awaiting;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use titans_store::ShardId;
 
 use crate::engine::Engine;
-use crate::error::{CommandError, ObserveError, RecallError, RowsError, WaitError};
+use crate::error::{CommandError, ObserveError, RecallError, RowsError, Stopped, WaitError};
 use crate::forgetting::ForgottenItem;
 use crate::health::Health;
 use crate::ledger::{Entry, ItemId};
@@ -23,7 +25,12 @@ use crate::ticket::Ticket;
 /// The memory of one user. Cheap to clone; clones share the memory.
 ///
 /// [`observe`](Self::observe) hands rows over and does not wait for learning;
-/// [`recall`](Self::recall) answers from the newest published snapshot and waits for nothing. While a handle or a ticket exists, the memory stays loaded.
+/// [`recall`](Self::recall) answers from the newest published snapshot and waits for nothing.
+/// While a handle or a ticket exists, the memory stays loaded.
+///
+/// What waits for room or for the disk has a twin for asynchronous programs, such as
+/// [`observe_async`](Self::observe_async). What blocks has none: it belongs on a thread for
+/// blocking work. [The page of the crate](crate#asynchronous-programs) shows both.
 pub struct UserMemory {
     engine: Arc<Engine>,
     shard: Lease,
@@ -43,6 +50,9 @@ impl UserMemory {
     /// Hands tokens over to be learned: row `t` of `values` is what row `t` of `keys` should
     /// recall. Learning happens on a thread of the runtime, a chunk at a time; how the
     /// stream was cut into calls makes no difference to what is learned.
+    ///
+    /// Where the queue is full it waits for room, behind whoever came before; on a thread of an
+    /// executor, await [`observe_async`](Self::observe_async) instead.
     ///
     /// # Errors
     /// [`RowsError`] for rows that do not fit, [`ObserveError::Busy`] when the queue is full and
@@ -64,12 +74,26 @@ impl UserMemory {
         keys: Rows<'_>,
         values: Rows<'_>,
     ) -> Result<Ticket, ObserveError> {
+        self.push(Self::stored(item.into()), keys, values)
+    }
+
+    /// What is said of the tokens of an item that is handed over now.
+    fn stored(item: ItemId) -> About {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
-        self.push(About::Stored(item.into(), now), keys, values)
+        About::Stored(item, now.map_or(0, |since| since.as_secs()))
     }
 
     fn push(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<Ticket, ObserveError> {
+        self.check(about, keys, values)?;
+        let line_up = || self.engine.line_up(self.shard.value());
+        let (rows, context) = ((keys, values), &self.engine.context);
+        let end = self.shard.push(rows, about, context, line_up)?;
+        self.engine.account(&self.shard);
+        Ok(Ticket::new(&self.engine, &self.shard, end))
+    }
+
+    /// An error where the rows cannot be handed over, whatever the memory holds.
+    fn check(&self, about: About, keys: Rows<'_>, values: Rows<'_>) -> Result<(), ObserveError> {
         let context = &self.engine.context;
         context.check_process()?;
         let (key_dim, value_dim) = context.widths();
@@ -91,11 +115,7 @@ impl UserMemory {
                 });
             }
         }
-        let wake = || self.engine.line_up(self.shard.value());
-        let bounds = &context.bounds;
-        let end = self.shard.push((keys, values), about, bounds, wake)?;
-        self.engine.account(&self.shard);
-        Ok(Ticket::new(&self.engine, &self.shard, end))
+        Ok(())
     }
 
     /// Recalls: row `t` of the answer is what the memory associates with row `t` of `queries`.
@@ -217,9 +237,14 @@ impl UserMemory {
     /// # Errors
     /// As [`Ticket::wait`].
     pub fn flush(&self) -> Result<(), WaitError> {
+        self.ticket_of_all()?.wait()
+    }
+
+    /// A ticket for everything that was handed over so far.
+    fn ticket_of_all(&self) -> Result<Ticket, Stopped> {
         self.engine.context.check_process()?;
         let end = self.shard.accepted();
-        Ticket::new(&self.engine, &self.shard, end).wait()
+        Ok(Ticket::new(&self.engine, &self.shard, end))
     }
 
     /// Learns and saves everything handed over so far and pins the result as the last known
@@ -272,12 +297,6 @@ impl UserMemory {
             Ok(()) => self.shard.health(),
             Err(_) => Health::Closed,
         }
-    }
-
-    /// Widths of keys and values.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn widths(&self) -> (usize, usize) {
-        self.engine.context.widths()
     }
 
     /// How far this memory has come. A child of the process that opened the runtime is told

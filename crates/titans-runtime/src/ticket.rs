@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::error::WaitError;
 use crate::shard::{Lease, Patience, Position, Watermark};
+use crate::ticket_future::TicketFuture;
 
 /// A receipt for the rows of one `observe`: it tells when they are learned and durable.
 ///
@@ -15,6 +16,10 @@ use crate::shard::{Lease, Patience, Position, Watermark};
 /// for everything that was handed over, with tickets or without. What is lost with the ticket is
 /// the way to hear that exactly these rows were dropped or rolled back. While it exists, the
 /// memory stays loaded.
+///
+/// A thread waits with [`wait`](Self::wait) or [`wait_visible`](Self::wait_visible); a future,
+/// on any executor, awaits [`durable`](Self::durable) or [`visible`](Self::visible). Both are
+/// told the same, and any number of either may wait.
 pub struct Ticket {
     engine: Arc<Engine>,
     shard: Lease,
@@ -78,6 +83,36 @@ impl Ticket {
     /// As [`wait`](Self::wait).
     pub fn wait_visible(&self) -> Result<(), WaitError> {
         self.wait_until(Watermark::Visible, None)
+    }
+
+    /// [`wait`](Self::wait) as a future: no thread waits, however many tickets are awaited. A
+    /// time limit is the executor's, as in `tokio::time::timeout(limit, ticket.durable())`.
+    ///
+    /// It keeps what it needs of the ticket, so it can outlive it and move to another task.
+    ///
+    /// # Errors
+    /// What is awaited has the errors of [`wait`](Self::wait).
+    ///
+    /// # Examples
+    /// ```
+    /// # use titans_runtime::{Ticket, WaitError};
+    /// # async fn example(ticket: Ticket) -> Result<(), WaitError> {
+    /// ticket.visible().await?; // recalls see the rows
+    /// ticket.durable().await?; // a crash cannot take them
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn durable(&self) -> TicketFuture {
+        TicketFuture::new(&self.engine, &self.shard, self.end, Watermark::Durable)
+    }
+
+    /// [`wait_visible`](Self::wait_visible) as a future, as [`durable`](Self::durable) is of
+    /// [`wait`](Self::wait).
+    ///
+    /// # Errors
+    /// What is awaited has the errors of [`wait`](Self::wait).
+    pub fn visible(&self) -> TicketFuture {
+        TicketFuture::new(&self.engine, &self.shard, self.end, Watermark::Visible)
     }
 
     fn wait_until(&self, watermark: Watermark, deadline: Option<Instant>) -> Result<(), WaitError> {

@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
+#[path = "common/executor.rs"]
+mod executor;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{CHUNK, KEY_DIM, Stream, VALUE_DIM, config};
-use titans_runtime::tokio::AsyncRuntime;
+use disk::Injector;
+use executor::{Counter, block_on};
 use titans_runtime::{
     Health, MemorySnapshot, OpenError, Rows, Runtime, RuntimeConfig, RuntimeError, Stopped, Ticket,
     UserMemory,
@@ -269,51 +274,99 @@ fn a_child_that_lives_on_holds_nothing_locked() {
 }
 
 #[test]
-fn a_child_on_tokio_is_refused_too() {
+fn a_child_that_awaits_is_refused_at_once_and_may_drop_what_waits() {
     let root = tempfile::tempdir().unwrap();
-    let parent = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let stream = Stream::new(CHUNK, 1);
-    let keys = Rows::matrix(&stream.keys, KEY_DIM);
-    let values = Rows::matrix(&stream.values, VALUE_DIM);
-    let (runtime, memory, ticket) = parent.block_on(async {
-        let runtime = AsyncRuntime::open(root.path(), config()).await.unwrap();
-        let memory = runtime.user("alice").await.unwrap();
-        let ticket = memory.observe(keys, values).await.unwrap();
-        ticket.wait().await.unwrap();
-        (runtime, memory, ticket)
-    });
+    let injector = Injector::default();
+    let mut config = config();
+    config.storage = Some(injector.hook());
+    let runtime = Runtime::open(root.path(), config).unwrap();
+    let memory = runtime.user("alice").unwrap();
+    let stream = Stream::new(4 * CHUNK, 1);
+    let (keys, values) = stream.rows(0..4 * CHUNK);
+    let saves = injector.hold_saves();
+    // Two chunks are learned and not saved, and the queue is full.
+    let first = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+    first.wait_visible().unwrap();
+    let last = memory.observe(keys, values).unwrap();
+    let counter = Counter::new();
+    let (durable, visible) = (last.durable(), last.visible());
+    let room = memory.observe_async(keys, values);
+    let mut waiting = (Box::pin(durable), Box::pin(visible), Box::pin(room));
+    assert!(counter.poll(waiting.0.as_mut()).is_pending());
+    assert!(counter.poll(waiting.1.as_mut()).is_pending());
+    assert!(counter.poll(waiting.2.as_mut()).is_pending());
+    let mut inherited = Some(waiting);
     let child = fork(|| {
-        // The parent's has no threads here.
-        let own = tokio::runtime::Builder::new_current_thread().build();
-        let own = own.map_err(|error| error.to_string())?;
-        own.block_on(async {
-            refused("user", runtime.user("bob").await)?;
-            refused("flush", runtime.flush().await)?;
-            refused("stats", runtime.stats().await)?;
-            refused("tick", runtime.tick(SystemTime::now()).await)?;
-            refused("forget_user", runtime.forget_user("alice").await)?;
-            refused("observe", memory.observe(keys, values).await)?;
-            refused("recall", memory.recall(keys).await)?;
-            refused("a flush", memory.flush().await)?;
-            refused("pin", memory.pin().await)?;
-            refused("a wait", ticket.wait().await)?;
-            refused("close", runtime.close(PATIENCE).await)
-        })?;
-        drop((memory.clone(), ticket.clone(), runtime.clone()));
+        // The waiting ones, and such as begin here.
+        let mut waiting = inherited.take().ok_or("nothing is inherited")?;
+        refused("durable", block_on(waiting.0.as_mut()))?;
+        refused("visible", block_on(waiting.1.as_mut()))?;
+        refused("room", block_on(waiting.2.as_mut()))?;
+        refused("a new wait", block_on(last.durable()))?;
+        refused(
+            "observe_async",
+            block_on(memory.observe_async(keys, values)),
+        )?;
+        let item = memory.observe_item_async(1_u64, keys, values);
+        refused("observe_item_async", block_on(item))?;
+        refused("flush_async", block_on(memory.flush_async()))?;
+        drop(waiting);
         Ok(())
     });
     wait_for(child);
-    let report = parent.block_on(async {
-        memory
-            .observe(keys, values)
-            .await
-            .unwrap()
-            .wait()
-            .await
-            .unwrap();
-        runtime.close(PATIENCE).await.unwrap()
-    });
-    assert!(report.is_durable());
+    drop(saves);
+    let (durable, visible, room) = inherited.take().unwrap();
+    block_on(visible).unwrap();
+    block_on(durable).unwrap();
+    let ticket = block_on(room).unwrap();
+    block_on(ticket.durable()).unwrap();
+    assert!(runtime.close(PATIENCE).is_durable());
+}
+
+/// What is dropped in a child without having been asked again takes no lock either, while other
+/// threads of the parent hold them.
+#[test]
+fn a_child_drops_what_waits_whoever_holds_the_locks() {
+    for round in 0..30 {
+        let root = tempfile::tempdir().unwrap();
+        #[cfg(debug_assertions)]
+        titans_runtime::shake_locks(round);
+        let injector = Injector::default();
+        let mut config = config();
+        config.storage = Some(injector.hook());
+        let runtime = Runtime::open(root.path(), config).unwrap();
+        let memory = runtime.user("alice").unwrap();
+        let stream = Stream::new(4 * CHUNK, round);
+        let saves = injector.hold_saves();
+        let first = stream.observe(&memory, 0..2 * CHUNK).unwrap();
+        first.wait_visible().unwrap();
+        let last = stream.observe(&memory, 0..4 * CHUNK).unwrap();
+        let (keys, values) = stream.rows(0..CHUNK);
+        let mut waiting = Some((
+            Box::pin(last.durable()),
+            Box::pin(memory.observe_async(keys, values)),
+        ));
+        if let Some((durable, room)) = &mut waiting {
+            assert!(Counter::new().poll(durable.as_mut()).is_pending());
+            assert!(Counter::new().poll(room.as_mut()).is_pending());
+        }
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    memory.progress();
+                }
+            });
+            let child = fork(|| {
+                drop(waiting.take());
+                Ok(())
+            });
+            wait_for(child);
+            is_over.store(true, Ordering::Relaxed);
+        });
+        drop(saves);
+        let (durable, room) = waiting.take().unwrap();
+        block_on(durable).unwrap();
+        block_on(room).unwrap();
+    }
 }

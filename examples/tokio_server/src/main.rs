@@ -4,39 +4,34 @@
 //! cargo run -p example-tokio-server             # eight clients come, ask and go
 //! cargo run -p example-tokio-server -- --serve  # until ctrl-c or SIGTERM; ask it with `nc`
 //! ```
-//!
 //! `ann learn 7 my red bike` hands over a text under a number, `ann ask which bike` gives the
 //! number of Ann's nearest text. Told to end, the server saves what was handed over.
 
-use std::error::Error;
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use titanmem::tokio::AsyncRuntime;
-use titanmem::{Rows, RuntimeConfig};
+use titanmem::{Rows, Runtime, RuntimeConfig, UserMemory};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::{self, unix::SignalKind};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 
-type AnyError = Box<dyn Error + Send + Sync>;
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), AnyError> {
     let dir = std::env::temp_dir().join(format!("tokio-server-{}", std::process::id()));
-    let runtime = AsyncRuntime::open(&dir, RuntimeConfig::default()).await?;
+    let runtime = Arc::new(Runtime::open(&dir, RuntimeConfig::default())?);
     let mut terminated = signal::unix::signal(SignalKind::terminate())?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     eprintln!("{address}");
-    let mut clients = JoinSet::new();
-    if !std::env::args().any(|arg| arg == "--serve") {
-        (1..9).for_each(|number| drop(clients.spawn(client(address, number))));
-    }
+    let is_for_others = std::env::args().any(|arg| arg == "--serve");
+    let numbers = if is_for_others { 0..0 } else { 1..9 };
+    let mut clients: JoinSet<_> = numbers.map(|number| client(address, number)).collect();
     loop {
         tokio::select! {
-            Ok((stream, _)) = listener.accept() => drop(tokio::spawn(serve(stream, runtime.clone()))),
+            Ok((stream, _)) = listener.accept() => drop(tokio::spawn(serve(stream, Arc::clone(&runtime)))),
             Some(told) = clients.join_next() => {
                 say(told??)?;
                 if clients.is_empty() { break }
@@ -45,13 +40,13 @@ async fn main() -> Result<(), AnyError> {
             _ = terminated.recv() => break,
         }
     }
-    let report = runtime.close(Duration::from_secs(30)).await?;
+    let report = spawn_blocking(move || runtime.close(Duration::from_secs(30))).await?;
     assert!(report.is_durable(), "{report:?}");
     say(format!("closed, {} memories durable", report.users.len()))?;
     Ok(std::fs::remove_dir_all(dir)?)
 }
 
-async fn serve(stream: TcpStream, runtime: AsyncRuntime) -> io::Result<()> {
+async fn serve(stream: TcpStream, runtime: Arc<Runtime>) -> io::Result<()> {
     let (input, mut output) = stream.into_split();
     let mut lines = BufReader::new(input).lines();
     while let Some(line) = lines.next_line().await? {
@@ -62,18 +57,24 @@ async fn serve(stream: TcpStream, runtime: AsyncRuntime) -> io::Result<()> {
     Ok(())
 }
 
-async fn answer(line: &str, runtime: &AsyncRuntime) -> Result<String, AnyError> {
-    let words: Vec<&str> = line.split(' ').collect();
-    match &words[..] {
+/// Blocks while it reads files, if the memory is not loaded, so it has a thread for that.
+async fn memory_of(user: &str, runtime: &Arc<Runtime>) -> Result<UserMemory, AnyError> {
+    let (user, runtime) = (user.to_owned(), Arc::clone(runtime));
+    Ok(spawn_blocking(move || runtime.user(&user)).await??)
+}
+
+async fn answer(line: &str, runtime: &Arc<Runtime>) -> Result<String, AnyError> {
+    match &line.split(' ').collect::<Vec<_>>()[..] {
         [user, "learn", number, text @ ..] => {
-            let (memory, row) = (runtime.user(*user).await?, embed(text));
+            let (memory, row) = (memory_of(user, runtime).await?, embed(text));
             let (number, row): (u64, _) = (number.parse()?, Rows::row(&row).unit());
-            memory.observe_item(number, row, row).await?.wait().await?;
+            let ticket = memory.observe_item_async(number, row, row).await?;
+            ticket.durable().await?;
             Ok("learned".to_owned())
         }
         [user, "ask", text @ ..] => {
-            let (memory, row) = (runtime.user(*user).await?, embed(text));
-            let recalled = memory.recall(Rows::row(&row).unit()).await?;
+            let (memory, row) = (memory_of(user, runtime).await?, embed(text));
+            let recalled = memory.recall(Rows::row(&row).unit())?;
             let mut neighbours = recalled.info().neighbours.iter();
             let nearest = neighbours.find(|item| item.score > 0.5);
             Ok(nearest.map_or("nothing".to_owned(), |item| item.item.0.to_string()))
@@ -97,9 +98,7 @@ async fn client(address: SocketAddr, client: u32) -> Result<String, AnyError> {
         let told = lines.next_line().await?;
         assert_eq!(told.as_deref(), Some(expected), "{line}");
     }
-    Ok(format!(
-        "client {client} was told the code of the door: {code}"
-    ))
+    Ok(format!("client {client} was told its code: {code}"))
 }
 
 /// A stand-in for an embedder: words, hashed to directions.

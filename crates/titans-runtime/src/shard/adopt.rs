@@ -103,13 +103,10 @@ impl Shard {
             }
         }
         if !is_learned {
-            let accepted = state.stream.chunker.accepted();
-            self.accepted.store(accepted, Ordering::Relaxed);
+            self.show_accepted(&state);
         }
         let due = state.due(durability.pause(), Instant::now());
-        drop(state);
-        drop(older);
-        self.changed.notify_all();
+        self.state.announce(state, older);
         if is_learned {
             context.timers.publish.record(published_in);
         }

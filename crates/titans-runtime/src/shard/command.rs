@@ -234,7 +234,6 @@ impl Shard {
         let mut state = self.state.lock();
         state.phase = state.phase.after(Event::Recovered);
         state.reason = None;
-        drop(state);
-        self.changed.notify_all();
+        self.state.announce(state, ());
     }
 }

@@ -6,18 +6,22 @@
 //!
 //! - `phase.rs`: what a shard does now, and every way from one phase to another
 //! - `stream.rs`: what waits to be learned, and where a caller's rows stand
+//! - `handover.rs`: how rows get there; `turns.rs`: the line of those who bring them
 //! - `desk.rs`: who has the shard and who has its files
 //! - `state.rs`: all of it together; `adopt.rs`: the one function that takes a new snapshot in
 //! - `order.rs`: what can be asked of the thread that owns the files
 //! - `saving.rs`, `command.rs`: what that thread does
-//! - `wait.rs`: waiting, and how the memory is
+//! - `wait.rs`: waiting, and how the memory is; `waiters.rs`: who waits without a thread
+//! - `changes.rs`: the lock of all this, and how everybody who waits is told of a change
 
 mod adopt;
+mod changes;
 mod chunker;
 mod command;
 mod desk;
 mod erasure;
 mod files;
+mod handover;
 mod lease;
 mod live;
 mod open;
@@ -27,7 +31,9 @@ mod rebuild;
 mod saving;
 mod state;
 mod stream;
+mod turns;
 mod wait;
+mod waiters;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,6 +43,7 @@ use std::time::Instant;
 use titans_store::ShardId;
 
 pub(crate) use self::adopt::Arrival;
+use self::changes::SharedState;
 use self::chunker::Chunker;
 pub(crate) use self::chunker::TokenRows;
 use self::desk::Desk;
@@ -53,17 +60,16 @@ pub(crate) use self::phase::Event;
 use self::phase::Phase;
 pub(crate) use self::saving::{Claim, SaveOutcome};
 pub(crate) use self::state::Watermark;
-use self::state::{Mark, ShardState};
+use self::state::{Mark, Setbacks, ShardState};
 pub(crate) use self::stream::{About, Position};
 use self::stream::{Note, Stream};
-pub(crate) use self::wait::{Patience, Step};
-use crate::config::WhenFull;
+use self::turns::Turns;
+pub(crate) use self::wait::{Patience, Step, Wait};
+use self::waiters::Waiters;
 use crate::context::Bounds;
-use crate::error::ObserveError;
 use crate::ledger::{Entry, ItemId, Ledger};
-use crate::locks::{Condvar, Guard, Mutex, Rank};
+use crate::locks::{Mutex, Rank};
 use crate::published::Published;
-use crate::rows::Rows;
 use crate::snapshot::Snapshot;
 use crate::stats::Footprint;
 use crate::watch::Watch;
@@ -91,8 +97,6 @@ pub(crate) struct Shard {
     /// A copy of what the chunker has accepted for readers, who report their lag by it.
     /// Relaxed: it orders nothing.
     accepted: AtomicU64,
-    /// One `observe` at a time, so that the rows of two calls do not mix.
-    producer: Mutex<()>,
     /// What is known of recall; whoever has the shard looks. `None` where nobody watches.
     pub(crate) watch: Mutex<Option<Watch>>,
     /// Bytes that the watch keeps. Relaxed: it orders nothing.
@@ -101,8 +105,7 @@ pub(crate) struct Shard {
     ledger_bytes: AtomicUsize,
     skipped: Vec<String>,
     leases: Leases,
-    state: Mutex<ShardState>,
-    changed: Condvar,
+    state: SharedState,
 }
 
 /// What a learner finds when it has a shard.
@@ -141,35 +144,34 @@ impl Shard {
             id: first.shard,
             published,
             accepted: AtomicU64::new(mark.tokens),
-            producer: Mutex::new(Rank::Producer, ()),
             ledger_bytes: AtomicUsize::new(first.ledger.footprint()),
             watch_bytes: AtomicUsize::new(watch.as_ref().map_or(0, Watch::bytes)),
             watch: Mutex::new(Rank::Watch, watch),
             skipped,
             leases: Leases::default(),
-            state: Mutex::new(
-                Rank::Shard,
-                ShardState {
-                    phase: Phase::Open,
-                    reason: None,
-                    retry: None,
-                    failed_saves: 0,
-                    stream: Stream::new(chunker),
-                    desk: Desk::new(Box::new(files)),
-                    saving_holds_to: u64::MAX,
-                    saving: false,
-                    replaced: None,
-                    live,
-                    unsaved: VecDeque::new(),
-                    unsaved_rows: Vec::new(),
-                    visible: mark,
-                    durable: mark,
-                    last_save: Instant::now(),
-                    save_to: 0,
-                    accounted: Some(Footprint::default()),
-                },
-            ),
-            changed: Condvar::default(),
+            state: SharedState::new(ShardState {
+                phase: Phase::Open,
+                reason: None,
+                retry: None,
+                failed_saves: 0,
+                stream: Stream::new(chunker),
+                turns: Turns::default(),
+                until_visible: Waiters::default(),
+                until_durable: Waiters::default(),
+                setbacks: Setbacks::NONE,
+                desk: Desk::new(Box::new(files)),
+                saving_holds_to: u64::MAX,
+                saving: false,
+                replaced: None,
+                live,
+                unsaved: VecDeque::new(),
+                unsaved_rows: Vec::new(),
+                visible: mark,
+                durable: mark,
+                last_save: Instant::now(),
+                save_to: 0,
+                accounted: Some(Footprint::default()),
+            }),
         }
     }
 
@@ -202,88 +204,6 @@ impl Shard {
         }
     }
 
-    /// Takes all rows, which are checked, or, unless it may wait for room, none. Calls `wake`
-    /// whenever it has claimed the shard for a learner. Returns the position of the rows.
-    pub(crate) fn push(
-        &self,
-        rows: (Rows<'_>, Rows<'_>),
-        about: About,
-        bounds: &Bounds,
-        wake: impl Fn(),
-    ) -> Result<Position, ObserveError> {
-        let turn = self.take_turn();
-        self.push_in_turn(&turn, rows, about, bounds, wake)
-    }
-
-    /// The turn to hand tokens over: nobody else does meanwhile.
-    pub(crate) fn take_turn(&self) -> Guard<'_, ()> {
-        self.producer.lock()
-    }
-
-    /// [`push`](Self::push) by whoever has the turn.
-    pub(crate) fn push_in_turn(
-        &self,
-        _turn: &Guard<'_, ()>,
-        (keys, values): (Rows<'_>, Rows<'_>),
-        about: About,
-        bounds: &Bounds,
-        wake: impl Fn(),
-    ) -> Result<Position, ObserveError> {
-        let tokens = keys.len();
-        // An entry of the ledger is made of numbers; making them needs no lock.
-        let noted = match about {
-            About::Stored(..) => TokenRows::of(keys, values),
-            About::Nothing | About::Erases(_) => TokenRows::default(),
-        };
-        let mut state = self.state.lock();
-        let epoch = state.stream.epoch();
-        let (mut start, mut is_noted) = (0, tokens == 0);
-        loop {
-            if !state.phase.takes() {
-                let error = state.phase.refusal(state.reason.as_ref());
-                state.stream.drop_notes_of_the_rest();
-                return Err(error.into());
-            }
-            if state.stream.epoch() != epoch {
-                return Err(ObserveError::RolledBack);
-            }
-            let queued = state.stream.chunker.waiting();
-            let room = bounds.queue_tokens.saturating_sub(queued);
-            let offered = tokens - start;
-            if offered > room && bounds.when_full == WhenFull::Busy {
-                return Err(ObserveError::Busy {
-                    queued,
-                    offered,
-                    limit: bounds.queue_tokens,
-                });
-            }
-            if !is_noted {
-                state.stream.note(about, &noted, tokens as u64);
-                is_noted = true;
-            }
-            let end = start + offered.min(room);
-            let position = state.stream.push((keys, values), start..end);
-            let accepted = state.stream.chunker.accepted();
-            self.accepted.store(accepted, Ordering::Relaxed);
-            start = end;
-            let is_claimed = state.may_learn(bounds) && state.desk.begin_learning();
-            drop(state);
-            if is_claimed {
-                wake();
-            }
-            if start == tokens {
-                return Ok(position);
-            }
-            state = self.state.lock();
-            while state.phase.takes()
-                && state.stream.epoch() == epoch
-                && state.stream.chunker.waiting() >= bounds.queue_tokens
-            {
-                state = self.changed.wait(state);
-            }
-        }
-    }
-
     /// Claims the shard for a learner, if there is something to learn and no learner has it.
     pub(crate) fn claim_for_learning(&self, bounds: &Bounds) -> bool {
         let mut state = self.state.lock();
@@ -311,18 +231,17 @@ impl Shard {
                 replaced = state.replaced.take();
             }
         }
-        drop(state);
-        drop(replaced);
         // There is room in the queue now.
-        self.changed.notify_all();
+        self.state.announce(state, replaced);
         rows.map_or(NextChunk::Nothing { has_orders }, NextChunk::Rows)
     }
 
     /// A learner that has the shard gives it back without having learned its chunk. `true` when
     /// the thread that owns the files is to look at the shard.
     pub(crate) fn end_learning(&self) -> bool {
-        let has_orders = self.state.lock().desk.end_learning();
-        self.changed.notify_all();
+        let mut state = self.state.lock();
+        let has_orders = state.desk.end_learning();
+        self.state.announce(state, ());
         has_orders
     }
 
@@ -333,10 +252,14 @@ impl Shard {
         let mut state = self.state.lock();
         state.stream.drop_taken(tokens);
         state.save_to = state.save_to.saturating_sub(tokens);
+        self.show_accepted(&state);
+        self.state.announce(state, ());
+    }
+
+    /// Lets readers know what the chunker has accepted.
+    fn show_accepted(&self, state: &ShardState) {
         let accepted = state.stream.chunker.accepted();
         self.accepted.store(accepted, Ordering::Relaxed);
-        drop(state);
-        self.changed.notify_all();
     }
 
     /// What the published snapshot replaced, if it was kept.

@@ -105,8 +105,7 @@ impl Shard {
         let is_news = state.retry.take().is_some();
         state.phase = state.phase.after(Event::Saved);
         let due = state.due_next(has_orders, bounds, state.last_save);
-        drop(state);
-        self.changed.notify_all();
+        self.state.announce(state, ());
         SaveOutcome { due, is_news }
     }
 
@@ -143,9 +142,7 @@ impl Shard {
             due = due.or(Some(retry.not_before));
             is_news = state.retry.replace(retry).is_none();
         }
-        drop(state);
-        drop(superseded);
-        self.changed.notify_all();
+        self.state.announce(state, superseded);
         SaveOutcome { due, is_news }
     }
 
@@ -162,8 +159,7 @@ impl Shard {
         // Something may have been learned meanwhile, and whoever came to save it found the
         // files away.
         let due = state.due_next(has_orders, bounds, Instant::now());
-        drop(state);
-        self.changed.notify_all();
+        self.state.announce(state, ());
         SaveOutcome { due, is_news }
     }
 
@@ -180,8 +176,7 @@ impl Shard {
         state.saving = false;
         let has_orders = state.desk.put_back(files);
         let is_wanted = has_orders || !state.unsaved.is_empty() || state.retry.is_some();
-        drop(state);
-        self.changed.notify_all();
+        self.state.announce(state, ());
         is_wanted
     }
 

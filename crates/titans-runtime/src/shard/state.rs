@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
@@ -9,7 +10,9 @@ use super::files::ShardFiles;
 use super::live::LiveSnapshots;
 use super::order::Command;
 use super::phase::Phase;
-use super::stream::Stream;
+use super::stream::{Fate, Position, Stream};
+use super::turns::Turns;
+use super::waiters::Waiters;
 use crate::context::Bounds;
 use crate::health::Retry;
 use crate::replay::PlacedRows;
@@ -27,6 +30,14 @@ pub(super) struct ShardState {
     /// How many saves have failed, so that whoever waits for one learns of it.
     pub(super) failed_saves: u64,
     pub(super) stream: Stream,
+    /// Who hands tokens over, and who waits to.
+    pub(super) turns: Turns<Waker>,
+    /// Futures that wait until a place is visible.
+    pub(super) until_visible: Waiters<Position, Waker>,
+    /// Futures that wait until a place is durable.
+    pub(super) until_durable: Waiters<Position, Waker>,
+    /// What had gone wrong when somebody was last told of a change.
+    pub(super) setbacks: Setbacks,
     /// Who has the shard, and its files while nobody has.
     pub(super) desk: Desk<Box<ShardFiles>, Command>,
     /// What is being saved is the stream's up to here: the watch may have gone back meanwhile.
@@ -64,6 +75,26 @@ pub(crate) enum Watermark {
     Durable,
 }
 
+/// What makes the answer to a wait another one than that its place is reached. Each of the
+/// numbers only rises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setbacks {
+    phase: Phase,
+    failed_saves: u64,
+    epoch: u64,
+    dropped: u64,
+}
+
+impl Setbacks {
+    /// Of a shard that was just opened.
+    pub(super) const NONE: Self = Self {
+        phase: Phase::Open,
+        failed_saves: 0,
+        epoch: 0,
+        dropped: 0,
+    };
+}
+
 impl Mark {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         Self {
@@ -88,6 +119,44 @@ impl ShardState {
             Watermark::Visible => self.visible,
             Watermark::Durable => self.durable,
         }
+    }
+
+    /// The futures that wait for a mark.
+    pub(super) fn waiters(&mut self, watermark: Watermark) -> &mut Waiters<Position, Waker> {
+        match watermark {
+            Watermark::Visible => &mut self.until_visible,
+            Watermark::Durable => &mut self.until_durable,
+        }
+    }
+
+    /// Takes the wakers of everybody whose wait may be over after a change: of those whose
+    /// place is reached and of whoever has room now, or of all when something went wrong.
+    pub(super) fn take_due(&mut self) -> Vec<Waker> {
+        let mut due = Vec::new();
+        let setbacks = Setbacks {
+            phase: self.phase,
+            failed_saves: self.failed_saves,
+            epoch: self.stream.epoch(),
+            dropped: self.stream.dropped(),
+        };
+        if setbacks != self.setbacks {
+            self.setbacks = setbacks;
+            due.extend(self.until_visible.take_all());
+            due.extend(self.until_durable.take_all());
+            due.extend(self.turns.take_all());
+            return due;
+        }
+        let stream = &self.stream;
+        let is_reached = |mark: Mark| {
+            move |position: &Position| match stream.fate(*position) {
+                Fate::Expected(tokens) => mark.tokens >= tokens,
+                Fate::RolledBack | Fate::Dropped => true,
+            }
+        };
+        (self.until_visible).take_reached(is_reached(self.visible), &mut due);
+        (self.until_durable).take_reached(is_reached(self.durable), &mut due);
+        due.extend(self.turns.take_first(stream.chunker.waiting()));
+        due
     }
 
     pub(super) fn may_learn(&self, bounds: &Bounds) -> bool {

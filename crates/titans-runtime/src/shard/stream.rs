@@ -120,6 +120,11 @@ impl Stream {
         self.epoch
     }
 
+    /// Tokens in chunks that could not be learned, since the stream last went back.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// The end of what was handed over.
     pub(crate) fn end(&self) -> Position {
         self.position_of(self.chunker.accepted())

@@ -1,9 +1,11 @@
 //! Waiting for a place in the stream, and being told why it is not reached.
 
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use super::phase::{Event, Phase};
+use super::state::ShardState;
 use super::stream::{Fate, Position};
 use super::{Shard, Watermark};
 use crate::error::WaitError;
@@ -16,6 +18,64 @@ pub(crate) enum Patience {
     OneAttempt,
     /// Until the deadline.
     UntilDeadline,
+}
+
+/// What a future waits for. Whoever has polled it polls it to its end or takes it back, so that
+/// its waker is not kept.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    pub(crate) position: Position,
+    pub(crate) until: Watermark,
+    /// What the shard knows it by; `None` until it is polled, and when it is over.
+    begun: Option<Begun>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    number: u64,
+    /// Saves that had failed then.
+    failed_before: u64,
+}
+
+impl Wait {
+    pub(crate) fn new(position: Position, until: Watermark) -> Self {
+        Self {
+            position,
+            until,
+            begun: None,
+        }
+    }
+
+    /// Whether it was polled and is not over.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+}
+
+impl ShardState {
+    /// What becomes of a wait, if that is known.
+    fn verdict(
+        &self,
+        position: Position,
+        until: Watermark,
+        failed_before: Option<u64>,
+    ) -> Option<Result<(), WaitError>> {
+        match self.stream.fate(position) {
+            Fate::RolledBack => return Some(Err(WaitError::RolledBack)),
+            Fate::Dropped => return Some(Err(WaitError::Dropped)),
+            Fate::Expected(tokens) if self.mark(until).tokens >= tokens => return Some(Ok(())),
+            Fate::Expected(_) => {}
+        }
+        if !self.phase.learns() {
+            return Some(Err(self.phase.refusal(self.reason.as_ref()).into()));
+        }
+        let retry = self.retry.as_ref()?;
+        (self.failed_saves > failed_before?).then(|| {
+            Err(WaitError::Unavailable {
+                reason: Arc::clone(&retry.reason),
+            })
+        })
+    }
 }
 
 /// What a thread does with a shard.
@@ -87,24 +147,13 @@ impl Shard {
     ) -> Result<(), WaitError> {
         let started = Instant::now();
         let mut state = self.state.lock();
-        let failed_before = state.failed_saves;
+        let failed_before = match patience {
+            Patience::OneAttempt => Some(state.failed_saves),
+            Patience::UntilDeadline => None,
+        };
         loop {
-            match state.stream.fate(position) {
-                Fate::RolledBack => return Err(WaitError::RolledBack),
-                Fate::Dropped => return Err(WaitError::Dropped),
-                Fate::Expected(tokens) if state.mark(until).tokens >= tokens => return Ok(()),
-                Fate::Expected(_) => {}
-            }
-            if !state.phase.learns() {
-                return Err(state.phase.refusal(state.reason.as_ref()).into());
-            }
-            if patience == Patience::OneAttempt
-                && state.failed_saves > failed_before
-                && let Some(retry) = &state.retry
-            {
-                return Err(WaitError::Unavailable {
-                    reason: Arc::clone(&retry.reason),
-                });
+            if let Some(verdict) = state.verdict(position, until, failed_before) {
+                return verdict;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -113,9 +162,49 @@ impl Shard {
                 });
             }
             state = match left {
-                None => self.changed.wait(state),
-                Some(left) => self.changed.wait_timeout(state, left),
+                None => self.state.wait(state),
+                Some(left) => self.state.wait_timeout(state, left),
             };
+        }
+    }
+
+    /// [`wait`](Self::wait) until one attempt has failed, without a thread.
+    pub(crate) fn poll_wait(
+        &self,
+        wait: &mut Wait,
+        task: &mut task::Context<'_>,
+    ) -> Poll<Result<(), WaitError>> {
+        // Of the caller's executor, as every waker: copied and dropped without a lock.
+        let waker = task.waker().clone();
+        let mut state = self.state.lock();
+        let begun = *wait.begun.get_or_insert_with(|| Begun {
+            number: state.waiters(wait.until).arrive(),
+            failed_before: state.failed_saves,
+        });
+        let place = wait.position.tokens;
+        let verdict = state.verdict(wait.position, wait.until, Some(begun.failed_before));
+        let waiters = state.waiters(wait.until);
+        let Some(verdict) = verdict else {
+            let before = waiters.wait(place, begun.number, wait.position, waker);
+            drop(state);
+            drop(before);
+            return Poll::Pending;
+        };
+        let before = waiters.leave(place, begun.number);
+        drop(state);
+        drop(before);
+        wait.begun = None;
+        Poll::Ready(verdict)
+    }
+
+    /// Takes a wait back.
+    pub(crate) fn stop_waiting(&self, wait: &mut Wait) {
+        if let Some(begun) = wait.begun.take() {
+            let mut state = self.state.lock();
+            let waiters = state.waiters(wait.until);
+            let unused = waiters.leave(wait.position.tokens, begun.number);
+            drop(state);
+            drop(unused);
         }
     }
 
@@ -124,7 +213,7 @@ impl Shard {
     pub(crate) fn wait_until_idle(&self) {
         let mut state = self.state.lock();
         while state.desk.is_busy() && !state.desk.is_unattended() {
-            state = self.changed.wait(state);
+            state = self.state.wait(state);
         }
     }
 
@@ -132,8 +221,7 @@ impl Shard {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.phase = state.phase.after(Event::Close);
-        drop(state);
-        self.changed.notify_all();
+        self.state.announce(state, ());
     }
 
     /// Lets nobody wait any more for what no thread is left to do.
@@ -141,10 +229,8 @@ impl Shard {
         let mut state = self.state.lock();
         let commands = state.desk.dismiss();
         state.phase = state.phase.after(Event::End);
-        drop(state);
-        // Whoever waits for one of them learns that it will not come.
-        drop(commands);
-        self.changed.notify_all();
+        // Whoever waits for one of the commands learns that it will not come.
+        self.state.announce(state, commands);
     }
 
     /// Ends learning and saving until somebody resumes them; readers keep the last snapshot.
@@ -155,8 +241,7 @@ impl Shard {
         if state.phase.is_failure() {
             state.reason = Some(reason);
         }
-        drop(state);
-        self.changed.notify_all();
+        self.state.announce(state, ());
     }
 
     /// Whether everything that was taken is durable and no thread is at work here.

@@ -46,6 +46,8 @@ struct Decisions {
     panicked: Mutex<Vec<PathBuf>>,
     /// Whoever holds it keeps folders from being opened.
     openings: Mutex<()>,
+    /// Whoever holds it keeps files from being written.
+    saves: Mutex<()>,
 }
 
 impl Injector {
@@ -82,6 +84,12 @@ impl Injector {
     pub(crate) fn hold_openings(&self) -> MutexGuard<'_, ()> {
         let openings = self.0.openings.lock();
         openings.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is saved as long as this exists.
+    pub(crate) fn hold_saves(&self) -> MutexGuard<'_, ()> {
+        let saves = self.0.saves.lock();
+        saves.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether steps fail now or will.
@@ -218,6 +226,7 @@ struct FailingFile {
 
 impl StorageFile for FailingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(self.injector.hold_saves());
         self.injector.step(&self.folder)?;
         self.file.write(bytes)
     }

@@ -88,9 +88,15 @@ impl Stream {
         memory: &UserMemory,
         tokens: std::ops::Range<usize>,
     ) -> Result<Ticket, ObserveError> {
+        let (keys, values) = self.rows(tokens);
+        memory.observe(keys, values)
+    }
+
+    /// Keys and values of some tokens.
+    pub(crate) fn rows(&self, tokens: std::ops::Range<usize>) -> (Rows<'_>, Rows<'_>) {
         let keys = &self.keys[tokens.start * self.key_dim..tokens.end * self.key_dim];
         let values = &self.values[tokens.start * self.value_dim..tokens.end * self.value_dim];
-        memory.observe(
+        (
             Rows::matrix(keys, self.key_dim),
             Rows::matrix(values, self.value_dim),
         )
