@@ -3,12 +3,12 @@
 
 A crash suite that has never failed proves nothing. Each mutation below removes one flush,
 skips one checksum or swaps two steps in a copy of the crate; then the crash and damage tests
-must go red. The same for the desk of titans-runtime, which decides who works on a shard, and
-the models that try it in every order of events. Prints a table, and exits with 1 if any
-mutation survives.
+must go red. The same for the desk of titans-runtime, which decides who works on a shard, and for
+its lines of those who wait, and the models that try them in every order of events. Prints a
+table, and exits with 1 if any mutation survives.
 
 Usage: scripts/mutation_check.py [NAME ...]      (all of them take about ten minutes)
-       scripts/mutation_check.py desk            (those of the desk alone)
+       scripts/mutation_check.py desk            (those of the desk alone; also: turns, waiters)
 """
 
 import os
@@ -27,8 +27,10 @@ BACKUP = ["--test", "backup_restores_bytes"]
 # Not tests of the store: the models of the runtime's protocols.
 MODELS = ["verify"]
 DESK = "crates/titans-runtime/src/shard/desk.rs"
+TURNS = "crates/titans-runtime/src/shard/turns.rs"
+WAITERS = "crates/titans-runtime/src/shard/waiters.rs"
 # What the models are built from.
-MODELLED = [DESK, "crates/titans-runtime/src/shard/lease.rs", "crates/titans-runtime/src/published.rs",
+MODELLED = [DESK, TURNS, WAITERS, "crates/titans-runtime/src/shard/lease.rs", "crates/titans-runtime/src/published.rs",
             "crates/titans-runtime/src/sync.rs"]
 
 # name, file, text, replacement, tests that must fail
@@ -130,13 +132,39 @@ MUTATIONS = [
      "self.line.clear();", "", MODELS),
     ("desk: what waits is kept when nobody is left", DESK,
      "self.line.drain(..).collect()", "Vec::new()", MODELS),
+    ("turns: the last who came is served first", TURNS,
+     "self.line.push_back(Place {", "self.line.push_front(Place {", MODELS),
+    ("turns: everybody has the turn", TURNS,
+     "is_some_and(|first| first.number == number)", "is_some_and(|first| first.number <= number)", MODELS),
+    ("turns: whoever leaves wakes nobody", TURNS,
+     "0 => self.line.front_mut().and_then(|next| next.waiting.take()),\n            _ => None,", "_ => None,", MODELS),
+    ("turns: who gives up stays in line", TURNS,
+     "self.line.remove(index).and_then(|place| place.waiting)", "self.line[index].waiting.take()", MODELS),
+    ("turns: room is not told", TURNS,
+     "queued <= waiting.at_most", "queued < waiting.at_most", MODELS),
+    ("turns: a waker is not left", TURNS,
+     "self.line[index].waiting.replace(waiting)", "Some(waiting)", MODELS),
+    ("turns: the end is told to the first alone", TURNS,
+     ".iter_mut()\n", ".iter_mut()\n            .take(1)\n", MODELS),
+    ("waiters: the mark is told to one", WAITERS,
+     "taken.push(first.remove().1);", "taken.push(first.remove().1);\n            return;", MODELS),
+    ("waiters: a waker is not left", WAITERS,
+     "self.waiting.insert((place, number), (what, waker))", "Some((what, waker))", MODELS),
+    ("waiters: one waits in the place of another", WAITERS,
+     "self.arrivals += 1;\n", "", MODELS),
+    ("waiters: in the order of arrival and not of places", WAITERS,
+     "self.waiting.insert((place, number), (what, waker))", "self.waiting.insert((number, place), (what, waker))", MODELS),
+    ("waiters: who gives up leaves a waker", WAITERS,
+     "self.waiting.remove(&(place, number))", "None::<(P, W)>", MODELS),
+    ("waiters: a setback is told to nobody", WAITERS,
+     "std::mem::take(&mut self.waiting)", "std::mem::take(&mut BTreeMap::<(u64, u64), (P, W)>::new())", MODELS),
 ]
 # Swapping the folder flush with the rename, in full: the mutation above needs both halves.
 SWAP = ("match storage.sync_folder() {", "match flushed {")
 
 
 def path_of(copy, file):
-    return copy / (file if file == DESK else CRATE / file)
+    return copy / (file if file in MODELLED else CRATE / file)
 
 
 def mutate(copy, name, file, old, new):

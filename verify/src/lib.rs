@@ -1,6 +1,6 @@
 //! Models of the protocols by which a snapshot is published, read and used again, by which a
-//! memory stays loaded while somebody needs it, and by which learners, savers and commands share
-//! it.
+//! memory stays loaded while somebody needs it, by which learners, savers and commands share
+//! it, and by which futures wait for it.
 #![cfg(test)]
 #![forbid(unsafe_code)]
 
@@ -17,10 +17,16 @@ mod desk;
 mod lease;
 #[path = "../../crates/titans-runtime/src/published.rs"]
 mod published;
+#[path = "../../crates/titans-runtime/src/shard/turns.rs"]
+mod turns;
+#[path = "../../crates/titans-runtime/src/shard/waiters.rs"]
+mod waiters;
 
 mod adopting;
+mod awaiting;
 mod leasing;
 mod publishing;
 mod sharing;
 mod sharing_models;
+mod taking_turns;
 mod waiting;

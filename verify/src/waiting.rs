@@ -28,11 +28,15 @@ impl Outcome {
         })
     }
 
-    fn set(&self, end: End) {
+    pub(crate) fn set(&self, end: End) {
         let mut known = locked(&self.end);
         *known = Some(end);
         drop(known);
         self.changed.notify_all();
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        locked(&self.end).is_some()
     }
 
     /// Waits without an end when nobody carries the command out or lets go of it: loom calls
