@@ -15,7 +15,7 @@ fn remember(dir: &Path, config: RuntimeConfig, users: &[&str], stream: &Stream) 
     let runtime = Runtime::open(dir, config).unwrap();
     let mut recalled = Vec::new();
     for user in users {
-        let memory = runtime.user(user).unwrap();
+        let memory = runtime.user(*user).unwrap();
         drop(stream.observe(&memory, 0..stream.tokens()).unwrap());
         memory.flush().unwrap();
         recalled = stream.recall(&memory);
