@@ -173,7 +173,10 @@ fn shut_down(engine: &Engine, threads: &mut Threads, until: Option<Instant>) -> 
         let _ = shard.wait(shard.accepted(), Watermark::Durable, patience, until);
     }
     engine.learners.close();
-    engine.savers.close();
+    // A call inside may wait for a command of a memory that is not among those above.
+    for unserved in engine.savers.close() {
+        unserved.refuse_orders();
+    }
     engine.backups.close();
     if let Some(learners) = threads.learners.take() {
         learners.join();

@@ -118,9 +118,17 @@ impl Engine {
 
     /// How many memories are loaded.
     pub(crate) fn resident_users(&self) -> usize {
-        match self.context.check_process() {
+        match self.check_open() {
             Ok(()) => self.shards.len(),
             Err(_) => self.context.meters.resident_users.get(),
+        }
+    }
+
+    /// Puts a shard into the line of the threads that own files. When these have gone home, its
+    /// commands are let go of: a caller that waits for one may be what closing waits for.
+    pub(crate) fn call_saver(&self, shard: &Arc<Shard>, due: Instant) {
+        if !self.savers.push(shard, due) {
+            shard.refuse_orders();
         }
     }
 
@@ -132,7 +140,7 @@ impl Engine {
     ) -> Result<T, CommandError> {
         let (reply, outcome) = sync_channel(1);
         shard.order(command(reply));
-        self.savers.push(shard, Instant::now());
+        self.call_saver(shard, Instant::now());
         outcome.recv().unwrap_or_else(|_| {
             // It was let go of: the threads are gone, or it panicked.
             let failed = format!("{} failed", Step::Command).into();
@@ -140,6 +148,7 @@ impl Engine {
                 Health::Closed => Stopped::Closed,
                 Health::Forgotten => Stopped::Forgotten,
                 Health::Failed { reason } => Stopped::Failed { reason },
+                _ if self.gate.is_closed() => Stopped::Closed,
                 _ => Stopped::Failed { reason: failed },
             };
             Err(stopped.into())
@@ -244,7 +253,7 @@ impl Engine {
     /// for more.
     pub(crate) fn hurry(&self, shard: &Arc<Shard>, position: Position, until: Watermark) {
         if shard.hurry(position, until) {
-            self.savers.push(shard, Instant::now());
+            self.call_saver(shard, Instant::now());
         }
         self.wake_learner(shard);
     }

@@ -88,14 +88,14 @@ impl Engine {
     fn learning_broke(&self, shard: &Arc<Shard>, reason: &str) {
         self.fail(shard, Step::Learning, reason);
         if shard.end_learning() {
-            self.savers.push(shard, Instant::now());
+            self.call_saver(shard, Instant::now());
         }
     }
 
     /// A shard has nothing to learn now; it may have let go of buffers.
     fn rests(&self, shard: &Arc<Shard>, has_orders: bool) {
         if has_orders {
-            self.savers.push(shard, Instant::now());
+            self.call_saver(shard, Instant::now());
         }
         self.account(shard);
     }
@@ -326,7 +326,7 @@ impl Engine {
         let adopted = shard.adopt(successor, Arrival::Learned { rows, notes }, context);
         self.account(shard);
         if let Some(due) = adopted.due {
-            self.savers.push(shard, due);
+            self.call_saver(shard, due);
         }
     }
 
@@ -338,7 +338,7 @@ impl Engine {
         let adopted = shard.adopt(successor, Arrival::WentBack, &self.context);
         self.context.meters.rollbacks.add(1);
         self.account(shard);
-        self.savers.push(shard, Instant::now());
+        self.call_saver(shard, Instant::now());
         let dropped = adopted.tokens_dropped;
         format!("{drop}; went back to {tokens} tokens, {dropped} were dropped")
     }

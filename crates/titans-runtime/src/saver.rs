@@ -26,7 +26,7 @@ impl Engine {
     fn serve_files(&self, shard: &Arc<Shard>) {
         match shard.claim_files(&self.context.bounds) {
             Claim::Nothing => {}
-            Claim::Later(due) => self.savers.push(shard, due),
+            Claim::Later(due) => self.call_saver(shard, due),
             Claim::Save(files, job) => self.save(shard, files, job),
             Claim::Order(files, command) => self.carry_out(shard, files, command),
             Claim::Reopen => self.reopen(shard),
@@ -78,7 +78,7 @@ impl Engine {
         let outcome = shard.save_failed(job, Files::Lost, reason.into(), bounds);
         // A command may have come meanwhile, and another thread found the files away.
         if let Some(due) = outcome.due {
-            self.savers.push(shard, due);
+            self.call_saver(shard, due);
         }
     }
 
@@ -109,7 +109,7 @@ impl Engine {
         }
         let is_wanted = shard.put_back(files);
         if is_wanted {
-            self.savers.push(shard, Instant::now());
+            self.call_saver(shard, Instant::now());
         }
         self.account(shard);
         // Turns that came while the shard was quiet were passed over.
@@ -123,7 +123,7 @@ impl Engine {
     /// After a save that succeeded, or was refused for a `reason` that may pass.
     fn after_files(&self, shard: &Arc<Shard>, outcome: SaveOutcome, reason: Option<String>) {
         if let Some(due) = outcome.due {
-            self.savers.push(shard, due);
+            self.call_saver(shard, due);
         }
         self.account(shard);
         // Learning may have waited for this save.

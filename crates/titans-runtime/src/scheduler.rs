@@ -47,14 +47,16 @@ impl Default for WorkQueue {
 
 impl WorkQueue {
     /// Puts a shard in line, not to be served before `due`. One that stands there already
-    /// keeps the earlier of both times.
-    pub(crate) fn push(&self, shard: &Arc<Shard>, due: Instant) {
+    /// keeps the earlier of both times. `false` when the queue is closed: nobody will serve it.
+    pub(crate) fn push(&self, shard: &Arc<Shard>, due: Instant) -> bool {
         let mut state = self.state.lock();
         state.arrivals += 1;
         let place = (due, state.arrivals);
         state.stand(place, Arc::clone(shard));
+        let is_open = !state.closed;
         drop(state);
         self.changed.notify_one();
+        is_open
     }
 
     /// The next shard, once it is due; `None` when the queue is closed.
@@ -106,15 +108,15 @@ impl WorkQueue {
         drop(shard);
     }
 
-    /// Sends every thread home. What waits is dropped.
-    pub(crate) fn close(&self) {
+    /// Sends every thread home. Returns the shards that nobody will serve.
+    pub(crate) fn close(&self) -> Vec<Arc<Shard>> {
         let mut state = self.state.lock();
         state.closed = true;
         state.places.clear();
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        drop(waiting);
         self.changed.notify_all();
+        waiting.into_values().collect()
     }
 }
 

@@ -145,6 +145,11 @@ impl<F, C: Orders> Desk<F, C> {
     pub(crate) fn dismiss(&mut self) -> Vec<C> {
         self.learning = false;
         self.unattended = true;
+        self.refuse_orders()
+    }
+
+    /// Lets go of the commands that wait; threads may still be at work here.
+    pub(crate) fn refuse_orders(&mut self) -> Vec<C> {
         self.line.drain(..).collect()
     }
 }

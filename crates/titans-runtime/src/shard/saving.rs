@@ -186,4 +186,10 @@ impl Shard {
         let refused = self.state.lock().desk.order(command);
         drop(refused);
     }
+
+    /// Lets go of the commands that wait, so that whoever asked for them hears of it.
+    pub(crate) fn refuse_orders(&self) {
+        let refused = self.state.lock().desk.refuse_orders();
+        drop(refused);
+    }
 }
