@@ -196,6 +196,7 @@ fn shut_down(engine: &Engine, threads: &mut Threads, until: Option<Instant>) -> 
         }
     }
     engine.context.meters.resident_users.set(0);
+    engine.context.compute.end();
     engine.release_root();
     report
 }

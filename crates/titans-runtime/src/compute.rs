@@ -10,19 +10,21 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use crossbeam_utils::sync::WaitGroup;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::config::RuntimeConfig;
 use crate::error::{IoError, OpenError};
 
-/// The pools of a runtime.
+/// The pools of a runtime; empty once it is closed.
 #[derive(Debug)]
 pub(crate) struct Compute {
-    learning: ThreadPool,
+    learning: ArcSwapOption<ThreadPool>,
     learners: usize,
-    commands: ThreadPool,
+    commands: ArcSwapOption<ThreadPool>,
 }
 
 /// Learners that were started.
@@ -40,6 +42,7 @@ impl Compute {
                 .num_threads(threads)
                 .thread_name(move |index| name(index, learners))
                 .build()
+                .map(|pool| ArcSwapOption::new(Some(Arc::new(pool))))
                 .map_err(|error| {
                     // Only the operating system refuses a thread, and may grant it later.
                     let error = io::Error::new(io::ErrorKind::WouldBlock, error);
@@ -66,19 +69,30 @@ impl Compute {
         let all = WaitGroup::new();
         let running = all.clone();
         let learners = self.learners;
-        self.learning.spawn_broadcast(move |member| {
-            // Held by this closure, which is dropped when every member has run it.
-            let _running = &running;
-            if member.index() < learners {
-                serve();
-            }
-        });
+        if let Some(learning) = &*self.learning.load() {
+            learning.spawn_broadcast(move |member| {
+                // Held by this closure, which is dropped when every member has run it.
+                let _running = &running;
+                if member.index() < learners {
+                    serve();
+                }
+            });
+        }
         Learners(all)
     }
 
     /// Runs the computation of a command, which is no learner's.
     pub(crate) fn for_a_command<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.commands.install(work)
+        match self.commands.load_full() {
+            Some(commands) => commands.install(work),
+            None => work(),
+        }
+    }
+
+    /// Lets the threads end. Handles of a runtime may outlive its end, and its threads not.
+    pub(crate) fn end(&self) {
+        self.learning.store(None);
+        self.commands.store(None);
     }
 }
 
