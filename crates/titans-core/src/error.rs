@@ -42,19 +42,20 @@ pub enum ConfigError {
         /// Comma-separated names that exist.
         known: String,
     },
-    /// A choice is known, but a parameter is missing, unknown or of another form.
+    /// A choice is known, but a parameter is missing, unknown or of another form. Boxed, because
+    /// every result of a call is as large as its largest error.
     #[error("{choice} {name:?}: {param} is {found}, expected {expected}")]
     Param {
         /// Which of the four choices.
         choice: &'static str,
         /// Its name.
-        name: String,
+        name: Box<str>,
         /// Which parameter.
-        param: String,
+        param: Box<str>,
         /// What was given.
-        found: String,
+        found: Box<str>,
         /// What would be accepted, in words.
-        expected: String,
+        expected: Box<str>,
     },
     /// The environment asks for vectors that this machine does not have.
     #[error(transparent)]

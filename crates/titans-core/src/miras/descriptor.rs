@@ -173,13 +173,13 @@ impl ParamReader<'_> {
     fn refusal(
         &self,
         param: &str,
-        found: impl Into<String>,
-        expected: impl Into<String>,
+        found: impl Into<Box<str>>,
+        expected: impl Into<Box<str>>,
     ) -> ConfigError {
         ConfigError::Param {
             choice: self.choice,
-            name: self.name.to_owned(),
-            param: param.to_owned(),
+            name: self.name.into(),
+            param: param.into(),
             found: found.into(),
             expected: expected.into(),
         }
