@@ -502,14 +502,14 @@ fn foreign(loads: usize) {
             let mut opened = 0_u64;
             while !done.load(Ordering::Acquire) {
                 opened += 1;
-                let user = runtime.user(&(opened % 64).to_string()).unwrap();
+                let user = runtime.user((opened % 64).to_string()).unwrap();
                 tokens.observe(&user, 32);
             }
             opened
         });
         let mut refused = 0;
         for turn in 0..loads.div_ceil(1000) {
-            let user = runtime.user(&(turn % 16).to_string()).unwrap();
+            let user = runtime.user((turn % 16).to_string()).unwrap();
             for _ in 0..1000 {
                 let load = user.recall_into(Rows::matrix::<f32>(&[], 64), &mut []);
                 refused += usize::from(load.is_err());

@@ -17,14 +17,16 @@ pub enum Target {
 /// How keys are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum KeyConfig {
-    /// [`DenseProjection`], with gates from [`GateHeads`]: any memory.
+    /// [`DenseProjection`](super::DenseProjection), with gates from
+    /// [`GateHeads`](super::GateHeads): any memory.
     Dense {
         /// Tokens that the convolutions see.
         kernel: usize,
         /// Largest step that the gate gives.
         largest_step: f32,
     },
-    /// [`WinnerKeys`]: a delta memory without decay, whose step is its configuration's.
+    /// [`WinnerKeys`](super::WinnerKeys): a delta memory without decay, whose step is its
+    /// configuration's.
     Winners {
         /// Width of the two codes.
         code_dim: usize,
@@ -35,7 +37,7 @@ pub enum KeyConfig {
     },
 }
 
-/// Sizes and choices of a [`NeuralMemoryBlock`].
+/// Sizes and choices of a [`NeuralMemoryBlock`](super::NeuralMemoryBlock).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockConfig {
     /// Width of the rows.

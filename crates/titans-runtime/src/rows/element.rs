@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-/// A number type in which rows may come: `f32`, [`f16`] or [`bf16`].
+/// A number type in which rows may come: `f32`, [`f16`](struct@f16) or [`bf16`](struct@bf16).
 ///
 /// Sealed: the runtime learns in `f32`, and what is added here has to be converted without a
 /// loss.
