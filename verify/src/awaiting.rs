@@ -127,6 +127,11 @@ fn wake(due: Vec<Waker>) {
 }
 
 /// Two who wait and one who gives up, at places in another order than they came.
+fn assert_no_waker_is_kept(shard: &Shard) {
+    let kept = shard.lock().waiters.take_all().count();
+    assert_eq!(kept, 0, "a waker is kept");
+}
+
 fn reach_beside_a_mark(careless: Careless) {
     let shard = Shard::new(careless);
     let tasks = [shard.spawn_task(2), shard.spawn_task(1)];
@@ -136,11 +141,7 @@ fn reach_beside_a_mark(careless: Careless) {
     for task in tasks {
         task.join().unwrap();
     }
-    assert_eq!(
-        shard.lock().waiters.take_all().count(),
-        0,
-        "a waker is kept"
-    );
+    assert_no_waker_is_kept(&shard);
 }
 
 #[test]
@@ -157,11 +158,7 @@ fn a_setback_wakes_all() {
         for task in tasks {
             task.join().unwrap();
         }
-        assert_eq!(
-            shard.lock().waiters.take_all().count(),
-            0,
-            "a waker is kept"
-        );
+        assert_no_waker_is_kept(&shard);
     });
 }
 

@@ -1,9 +1,9 @@
 //! Who waits for a place in a stream without a thread of its own.
 //!
-//! Protocol: all of this stands behind the shard's lock. A future looks whether its place is
-//! reached and leaves its waker under one lock, and whoever moves the mark takes the wakers
-//! under the lock under which it moves it. So nobody waits for a mark that has passed. A waker
-//! is taken once; a future that was woken and has to wait on leaves another one.
+//! Protocol: all of this is protected by the shard's lock. A future that looks whether its place
+//! is reached keeps the lock until it has left its waker. Whoever moves the mark keeps the lock
+//! until the wakers are taken. So nobody waits for a mark that was reached before. A waker is
+//! taken once; a future that is woken and has to wait longer leaves another one.
 //!
 //! This file names nothing of the runtime, so that the package in `verify` can try it in every
 //! order of events.
